@@ -1,0 +1,281 @@
+"""The values that travel through the agent: what comes from outside (pydantic) and what is ours (frozen)."""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+_JOB_ID = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
+
+
+class Word(StrEnum):
+    """The API's words for a job's state, as PUT and GET /jobs/{id}/status use them."""
+
+    QUEUED = "queued"
+    PULLED = "pulled"
+    PREPROCESSING = "preprocessing"
+    RUNNING = "running"
+    POSTPROCESSING = "postprocessing"
+    FINISHED = "finished"
+    ERROR = "error"
+
+
+class UploadKind(StrEnum):
+    """Where the API files an output."""
+
+    OUTPUT = "output"
+    LOG = "log"
+    ARTIFACT = "artifact"
+
+
+class _FromOutside(BaseModel):
+    """Unknown fields may be added to the API any day: they are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class AppSpec(_FromOutside):
+    """What to run. `cmd`: words joined with spaces for a shell, None for the image's own command."""
+
+    cmd: tuple[str, ...] | None = None
+    env: dict[str, str] | None = None
+
+
+class HandlerSpec(_FromOutside):
+    """In what to run it, and its files. `files_down`: path in the job's folder → file id."""
+
+    image_url: str
+    files_down: dict[str, str] | None = None
+    files_up: dict[Literal["output", "log", "artifact"], str] | None = None
+
+
+class HardwareSpec(_FromOutside):
+    """What the job asked for; memory in MiB."""
+
+    cpu_cores: int | None = None
+    memory: int | None = None
+    gpu_model: str | None = None
+    gpu_archi: str | None = None
+    gpu_mem: int | None = None
+
+
+class JobSpec(_FromOutside):
+    """One value of the answer to GET /jobs."""
+
+    app: AppSpec
+    handler: HandlerSpec
+    hardware: HardwareSpec = HardwareSpec()
+
+
+class FileRequest(_FromOutside):
+    """The answer of the two `…/url` endpoints: the request to send for the file itself."""
+
+    method: str
+    url: str
+    headers: dict[str, str] = {}
+    data: dict[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A claimed job; `id` is the queue's id, the key for every later call."""
+
+    id: int
+    spec: JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedJob:
+    """A claimed job whose spec cannot be used. `id` is None where not even the id is one."""
+
+    id: int | None
+    key: str
+    reason: str
+
+
+def parse_job(key: str, raw: Any) -> Job | RefusedJob:
+    """Read one entry of the answer to GET /jobs; the reason of a refusal names the field."""
+    if not _JOB_ID.fullmatch(key):
+        return RefusedJob(None, key, f"job id {key[:80]!r} is not a number")
+    try:
+        return Job(int(key), JobSpec.model_validate(raw))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the whole spec"
+        return RefusedJob(int(key), key, f"malformed job spec: {field[:200]}: {first['msg']}")
+
+
+class Phase(StrEnum):
+    """Where a job's record stands; `core.lifecycle` says what may follow what."""
+
+    STAGING_IN = "STAGING_IN"
+    RUNNING = "RUNNING"
+    STAGING_OUT = "STAGING_OUT"
+    REPORTING = "REPORTING"
+    DONE = "DONE"
+
+
+class Verdict(StrEnum):
+    """How a job ended for its user; GONE is never told to anyone."""
+
+    FINISHED = "finished"
+    ERROR = "error"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the job ended. `reason`: one line for its user; `log_tail`: the last lines of its log."""
+
+    verdict: Verdict
+    reason: str = ""
+    exit_code: int | None = None
+    log_tail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """All that the journal knows of one job; times are unix seconds.
+
+    `spec` is None for a job whose spec was refused. `container_started`: the container was seen running
+    once, so that one that is missing now has vanished. `notes`: lines for the report, beside the reason.
+    """
+
+    job_id: int
+    phase: Phase
+    spec: JobSpec | None
+    slot: int
+    claimed_at: float
+    container_started: bool = False
+    attempts: int = 0
+    outcome: Outcome | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU as the job will see it."""
+
+    uuid: str
+    model: str
+    architecture: str
+    memory_mib: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A share of the machine that runs one job at a time."""
+
+    id: int
+    memory_mib: int
+    cpu_cores: int
+    gpus: tuple[Gpu, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What GET /jobs is asked with."""
+
+    memory_mib: int
+    cpu_cores: int
+    gpu_mem_mib: int = 0
+    gpu_model: str | None = None
+    gpu_archi: str | None = None
+    groups: tuple[str, ...] = ()
+    older_than_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """A regular file that a job left. `path`: parts below the job's folder, as the disk spells them
+    (bytes that are not UTF-8 as surrogates); `size_bytes`; `modified_ns` of the file itself.
+    """
+
+    path: tuple[str, ...]
+    size_bytes: int
+    modified_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutputListing:
+    """What lies below one entry of `files_up`; `skipped`: a sentence for each thing left out."""
+
+    files: tuple[OutputFile, ...]
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One file to upload. `base_path` and `name` as the API gets them (valid UTF-8)."""
+
+    kind: UploadKind
+    base_path: str
+    name: str
+    file: OutputFile
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerPlan:
+    """Everything the engine is told about one job's container; sizes in MiB.
+
+    `entrypoint` and `command` are None where the image's own counts. `folder` is the absolute path on
+    the host that the container sees as `/files`. `cpus` is a number of cores, 0 for no limit.
+    """
+
+    name: str
+    image: str
+    entrypoint: tuple[str, ...] | None
+    command: tuple[str, ...] | None
+    env: tuple[tuple[str, str], ...]
+    labels: tuple[tuple[str, str], ...]
+    folder: str
+    memory_mib: int
+    cpus: float
+    shm_mib: int
+    pids: int
+    network: str
+    capabilities: tuple[str, ...]
+    log_max_mib: int
+    gpu_uuids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerExit:
+    """How a container ended; times are unix seconds, 0.0 where the engine knows none."""
+
+    code: int
+    oom_killed: bool
+    error: str
+    started_at: float
+    finished_at: float
+
+
+class ContainerStatus(StrEnum):
+    """What the engine says of a container; `restarting` cannot be, `dead` counts as exited."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    EXITED = "exited"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerFact:
+    """One container of ours as the engine knows it. `exit` is set where `status` is EXITED."""
+
+    name: str
+    status: ContainerStatus
+    job_id: int | None
+    agent_id: str
+    started_at: float
+    exit: ContainerExit | None = None
+
+
+class ImagePull(StrEnum):
+    """When to ask the registry for an image that is here already."""
+
+    ALWAYS = "always"
+    MISSING = "missing"
+    NEVER = "never"
