@@ -189,8 +189,9 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class OutputFile:
-    """A regular file that a job left. `path`: parts below the job's folder, as the disk spells them
-    (bytes that are not UTF-8 as surrogates); `size_bytes`; `modified_ns` of the file itself.
+    """A regular file that a job left.
+
+    `path`: parts below the job's folder as the disk spells them, bytes that are not UTF-8 as surrogates.
     """
 
     path: tuple[str, ...]
