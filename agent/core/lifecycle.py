@@ -1,0 +1,122 @@
+"""What a job's record may become, and what its end means."""
+
+from dataclasses import dataclass, replace
+
+from agent.core.models import ContainerExit, Outcome, Phase, Record, Verdict, Word
+
+DETAILS_MAX_CHARS = 1500
+"""What the API takes of runtime_details and its user's e-mail can bear (docs/protocol.md)."""
+
+LOG_TAIL_LINES = 20
+
+LEGAL: dict[Phase, frozenset[Phase]] = {
+    Phase.STAGING_IN: frozenset({Phase.RUNNING, Phase.STAGING_OUT, Phase.DONE}),
+    Phase.RUNNING: frozenset({Phase.STAGING_OUT, Phase.DONE}),
+    Phase.STAGING_OUT: frozenset({Phase.REPORTING, Phase.DONE}),
+    Phase.REPORTING: frozenset({Phase.DONE}),
+    Phase.DONE: frozenset(),
+}
+"""Which phase may follow which; a job that is gone is DONE from anywhere."""
+
+_MEANINGS = {
+    126: "the command cannot be executed",
+    127: "command not found",
+    132: "ended by SIGILL (the processor does not know an instruction)",
+    134: "ended by SIGABRT",
+    135: "ended by SIGBUS (often: /dev/shm is full)",
+    136: "ended by SIGFPE",
+    137: "ended by SIGKILL",
+    139: "ended by SIGSEGV",
+    143: "ended by SIGTERM",
+}
+_DISK_FULL = "no space left on device"
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """What a container was held to. `max_runtime_s`: None for no limit."""
+
+    memory_mib: int
+    max_runtime_s: float | None = None
+
+
+def word_of(phase: Phase) -> Word | None:
+    """What the heartbeat says in this phase; None: nothing."""
+    match phase:
+        case Phase.STAGING_IN:
+            return Word.PREPROCESSING
+        case Phase.RUNNING:
+            return Word.RUNNING
+        case Phase.STAGING_OUT:
+            return Word.POSTPROCESSING
+        case Phase.REPORTING | Phase.DONE:
+            return None
+
+
+def duration_text(seconds: float) -> str:
+    """`12 h`, `1 h 30 min`, `45 min`, `20 s`."""
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    if whole < 120:  # noqa: PLR2004  under two minutes, seconds say more
+        return f"{whole} s"
+    if not hours:
+        return f"{minutes} min"
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def outcome_of(ended: ContainerExit, limits: RunLimits, log_tail: str) -> Outcome:
+    """The verdict on a container that ended; an exit code of 0 is a success whatever else is said."""
+    if ended.code == 0 and not ended.error:
+        return Outcome(Verdict.FINISHED, exit_code=0, log_tail=log_tail)
+    return Outcome(Verdict.ERROR, _reason_of(ended, limits, log_tail), ended.code, log_tail)
+
+
+def _reason_of(ended: ContainerExit, limits: RunLimits, log_tail: str) -> str:
+    if ended.oom_killed:
+        return f"killed: out of memory (limit {limits.memory_mib} MiB)"
+    ran_s = ended.finished_at - ended.started_at if ended.started_at else 0.0
+    if limits.max_runtime_s is not None and ran_s >= limits.max_runtime_s:
+        return f"timed out after {duration_text(limits.max_runtime_s)}"
+    is_disk_full = _DISK_FULL in f"{ended.error}\n{log_tail}".lower()
+    meaning = _DISK_FULL if is_disk_full else ended.error or _MEANINGS.get(ended.code, "")
+    return f"exit code {ended.code}: {meaning}" if meaning else f"exit code {ended.code}"
+
+
+def after_failure(record: Record, reason: str) -> Record:
+    """The record of a job that failed by its own fault: what there is gets uploaded, then reported."""
+    phase = Phase.REPORTING if record.phase is Phase.STAGING_OUT else Phase.STAGING_OUT
+    return replace(with_outcome(record, Outcome(Verdict.ERROR, reason)), phase=phase)
+
+
+def after_gone(record: Record) -> Record:
+    """The record of a job that is not ours any more."""
+    return replace(record, phase=Phase.DONE, outcome=Outcome(Verdict.GONE))
+
+
+def with_outcome(record: Record, outcome: Outcome) -> Record:
+    """The outcome that came first wins; only a success may still be spoilt by what comes after it."""
+    before = record.outcome
+    if before is None:
+        return replace(record, outcome=outcome)
+    if before.verdict is Verdict.FINISHED and outcome.verdict is not Verdict.FINISHED:
+        spoilt = replace(outcome, exit_code=before.exit_code, log_tail=before.log_tail)
+        return replace(record, outcome=spoilt)
+    if outcome.reason and outcome.reason != before.reason:
+        return replace(record, notes=(*record.notes, outcome.reason))
+    return record
+
+
+def details_of(record: Record) -> str:
+    """The runtime_details to report: the reason, the notes and as much of the log's end as fits."""
+    outcome = record.outcome
+    if outcome is None:
+        return ""
+    head = [outcome.reason] if outcome.reason else []
+    text = "\n".join((*head, *record.notes))
+    if len(text) > DETAILS_MAX_CHARS:
+        return text[: DETAILS_MAX_CHARS - 1] + "…"
+    if outcome.verdict is not Verdict.ERROR or not outcome.log_tail:
+        return text
+    title = "\nend of the log:\n"
+    room = DETAILS_MAX_CHARS - len(text) - len(title)
+    return text + title + outcome.log_tail[-room:] if room > 0 else text
