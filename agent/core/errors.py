@@ -67,9 +67,10 @@ class DiskTrouble(HostTrouble):
 class JobFailed(AgentError):
     """The job's own fault. `reason` is what its user reads; it names the field, file or limit."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    @property
+    def reason(self) -> str:
+        """What its user reads."""
+        return str(self)
 
 
 class JobGone(AgentError):

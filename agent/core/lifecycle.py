@@ -3,20 +3,18 @@
 from dataclasses import dataclass, replace
 
 from agent.core.models import ContainerExit, Outcome, Phase, Record, Verdict, Word
-
-DETAILS_MAX_CHARS = 1500
-"""What the API takes of runtime_details and its user's e-mail can bear (docs/protocol.md)."""
+from agent.core.wire import DETAILS_MAX_CHARS
 
 LOG_TAIL_LINES = 20
 
 LEGAL: dict[Phase, frozenset[Phase]] = {
     Phase.STAGING_IN: frozenset({Phase.RUNNING, Phase.STAGING_OUT, Phase.DONE}),
-    Phase.RUNNING: frozenset({Phase.STAGING_OUT, Phase.DONE}),
+    Phase.RUNNING: frozenset({Phase.STAGING_IN, Phase.STAGING_OUT, Phase.DONE}),
     Phase.STAGING_OUT: frozenset({Phase.REPORTING, Phase.DONE}),
     Phase.REPORTING: frozenset({Phase.DONE}),
     Phase.DONE: frozenset(),
 }
-"""Which phase may follow which; a job that is gone is DONE from anywhere."""
+"""Which phase may follow which; back to the start if the container vanished, DONE from anywhere if gone."""
 
 _MEANINGS = {
     126: "the command cannot be executed",

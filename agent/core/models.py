@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -48,7 +48,7 @@ class HandlerSpec(_FromOutside):
 
     image_url: str
     files_down: dict[str, str] | None = None
-    files_up: dict[Literal["output", "log", "artifact"], str] | None = None
+    files_up: dict[UploadKind, str] | None = None
 
 
 class HardwareSpec(_FromOutside):

@@ -1,0 +1,169 @@
+"""The timer thread: it tells the API that our jobs live, and hears from it which are ours no more.
+
+One thread serves all jobs, one `Pulse` each. It sleeps until the next pulse is due or a job's word changes.
+"""
+
+import logging
+import threading
+from time import monotonic
+
+from agent.core.errors import ApiTrouble, HostTrouble, JobGone
+from agent.core.joblog import JobLog
+from agent.core.models import Word
+from agent.core.stopping import Stop
+from agent.ports import JobApi
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 10.0
+"""After a failed beat the next one comes this soon: the API gives a silent job away after 300 s."""
+
+ASK_AFTER_ERRORS = 2
+"""For a deleted job the first PUT gets 404 and all later ones 500: so many 5xx, and the state is asked."""
+
+_SERVER_ERROR = 500
+
+
+class Pulse:
+    """One job's sign of life. `gone` sets once for all that the job is not ours any more."""
+
+    def __init__(self, job_id: int, word: Word | None, api: JobApi, interval_s: float) -> None:
+        self.job_id = job_id
+        self.gone = Stop()
+        self.due_at = 0.0
+        self._word = word
+        self._api = api
+        self._interval_s = interval_s
+        self._log = JobLog(log, job_id)
+        self._errors = 0
+        self._sending = threading.Lock()
+        self._settled = threading.Event()
+
+    def change(self, word: Word | None) -> bool:
+        """Say this word from now on; True if it is a new one. Does not wait for a beat in flight."""
+        is_new = word is not None and word is not self._word
+        self._word = word
+        if is_new:
+            self.due_at = 0.0
+        return is_new
+
+    def end(self) -> None:
+        """Fall silent: when this returns no beat is in flight and none will be sent."""
+        self._word = None
+        with self._sending:
+            self.due_at = float("inf")
+
+    def beat(self, now: float) -> None:
+        """Send one sign of life and note when the next is due; nothing once ended or gone."""
+        with self._sending:
+            word = self._word
+            if word is None or self.gone.is_set():
+                self.due_at = float("inf")
+                return
+            try:
+                self._api.say(self.job_id, word)
+            except JobGone:
+                self._mark_gone()
+            except HostTrouble as trouble:
+                self._note_trouble(trouble, now)
+            else:
+                self._note_success(now, word)
+
+    def ask(self) -> None:
+        """Ask the API for the job's state, because it answered 5xx; raises nothing."""
+        try:
+            self._api.status(self.job_id)
+        except JobGone:
+            self._mark_gone()
+        except HostTrouble as trouble:
+            self._log.debug("Its state at the API is unknown: %s", trouble)
+
+    def wait_confirmed(self, stop: Stop) -> None:
+        """Wait until the API has accepted a beat, that is, called the job ours. Raises `Stopped`."""
+        with stop.attach(self._settled.set):
+            self._settled.wait()
+        stop.check()
+
+    def _note_success(self, now: float, word: Word) -> None:
+        if self._errors:
+            self._log.info("The API hears us again.")
+        self._errors = 0
+        self._settled.set()
+        if word is self._word:
+            self.due_at = now + self._interval_s
+
+    def _note_trouble(self, trouble: HostTrouble, now: float) -> None:
+        self.due_at = now + min(self._interval_s, RETRY_S)
+        if not self._errors:
+            self._log.warning("The keep-alive failed: %s", trouble)
+        self._errors += 1
+        is_server_error = isinstance(trouble, ApiTrouble) and (trouble.status or 0) >= _SERVER_ERROR
+        if is_server_error and self._errors >= ASK_AFTER_ERRORS:
+            self.ask()
+
+    def _mark_gone(self) -> None:
+        self.due_at = float("inf")
+        self.gone.set()
+
+
+class Heartbeat:
+    """The thread and its pulses; `start` it before recovery, `stop` it after the last runner."""
+
+    def __init__(self, api: JobApi, interval_s: float) -> None:
+        self._api = api
+        self._interval_s = interval_s
+        self._pulses: dict[int, Pulse] = {}
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._loop, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; waits for a beat that is in flight."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join()
+
+    def add(self, job_id: int, word: Word | None) -> Pulse:
+        """A pulse for this job, its first beat at once."""
+        pulse = Pulse(job_id, word, self._api, self._interval_s)
+        with self._changed:
+            self._pulses[job_id] = pulse
+            self._changed.notify()
+        return pulse
+
+    def remove(self, pulse: Pulse) -> None:
+        """End the pulse and forget it."""
+        pulse.end()
+        with self._changed:
+            self._pulses.pop(pulse.job_id, None)
+
+    def say(self, pulse: Pulse, word: Word | None) -> None:
+        """Change the pulse's word; a new one is said at once."""
+        if pulse.change(word):
+            with self._changed:
+                self._changed.notify()
+
+    def beat_all_due(self, now: float) -> None:
+        """Beat every pulse that is due."""
+        with self._changed:
+            pulses = list(self._pulses.values())
+        for pulse in pulses:
+            if pulse.due_at <= now:
+                pulse.beat(now)
+
+    def _loop(self) -> None:
+        while not self._stopping:
+            try:
+                self.beat_all_due(monotonic())
+            except Exception:
+                log.exception("A keep-alive failed in a way nobody thought of; the others go on.")
+            with self._changed:
+                next_at = min((pulse.due_at for pulse in self._pulses.values()), default=float("inf"))
+                wait_s = next_at - monotonic()
+                if wait_s > 0 and not self._stopping:
+                    self._changed.wait(min(wait_s, threading.TIMEOUT_MAX))

@@ -1,0 +1,223 @@
+"""What is done in each phase of a job. Every action is safe to repeat, whatever was killed in between."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import time
+
+from agent.core.container import Limits, container_name, folders_to_make, plan_container
+from agent.core.errors import HostTrouble, JobFailed, JobGone
+from agent.core.joblog import JobLog
+from agent.core.lifecycle import LOG_TAIL_LINES, RunLimits, details_of, outcome_of, with_outcome
+from agent.core.models import (
+    ContainerExit,
+    ContainerPlan,
+    ImagePull,
+    Job,
+    JobSpec,
+    Outcome,
+    Phase,
+    Record,
+    Slot,
+    Verdict,
+)
+from agent.core.paths import plan_roots
+from agent.core.reconcile import Find, find_for
+from agent.core.retry import Backoff, is_inputs_own_fault
+from agent.core.stopping import Stop
+from agent.heartbeat import Pulse
+from agent.parallel import Parallel
+from agent.ports import Engine, JobApi, JobFolder, Journal, Progress, Transfer
+from agent.steps import Means, report, stage_inputs, stage_outputs
+
+log = logging.getLogger(__name__)
+
+LONGEST_WAIT_S = 3600.0
+PHASE_BACKOFF = Backoff(base_s=1.0, cap_s=60.0)
+TRANSFER_BACKOFF = Backoff(base_s=0.5, cap_s=30.0)
+_LOG_TAIL_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the settings say about jobs; seconds. `max_runtime_s`: None for no limit.
+
+    `backoff` paces a phase that the host's trouble keeps from its end, `transfer_backoff` a single file.
+    """
+
+    limits: Limits
+    version: str
+    pull: ImagePull = ImagePull.ALWAYS
+    allowed_images: tuple[str, ...] = ()
+    max_runtime_s: float | None = None
+    stop_grace_s: float = 10.0
+    backoff: Backoff = PHASE_BACKOFF
+    transfers: int = 4
+    transfer_budget_s: float = 900.0
+    transfer_backoff: Backoff = TRANSFER_BACKOFF
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The outside world as a job sees it, and what the settings say about jobs."""
+
+    api: JobApi
+    transfer: Transfer
+    engine: Engine
+    journal: Journal
+    folder_of: Callable[[int], JobFolder]
+    progress: Progress
+    policy: Policy
+
+
+class Work:
+    """The actions on one job; each takes its record and returns the one that follows.
+
+    `save` keeps what must be known before an action has ended. `stop` is the job's own: set when the agent
+    stops and when the job is gone.
+    """
+
+    def __init__(
+        self, tools: Tools, slot: Slot, pulse: Pulse, stop: Stop, save: Callable[[Record], None]
+    ) -> None:
+        self._tools = tools
+        self._slot = slot
+        self._pulse = pulse
+        self._stop = stop
+        self._save = save
+        self._folder = tools.folder_of(pulse.job_id)
+        self._log = JobLog(log, pulse.job_id)
+
+    def stage_in(self, record: Record, spec: JobSpec) -> Record:
+        """Download the inputs, make the output folders, have the image here."""
+        plan = self._plan(spec)  # refuses what could not run before a byte is moved
+        roots = plan_roots(spec.handler.files_up)
+        with self._means(is_inputs_own_fault) as means:
+            stage_inputs(Job(record.job_id, spec), self._folder, means)
+        for path in folders_to_make(
+            {str(kind): path for kind, path in roots.items()}, spec.app.cmd, spec.app.env
+        ):
+            self._folder.make(path)
+        tools = self._tools
+        tools.engine.ensure_image(plan.image, tools.policy.pull, stop=self._stop, progress=tools.progress)
+        return replace(record, phase=Phase.RUNNING)
+
+    def run_container(self, record: Record, spec: JobSpec) -> Record:
+        """Start the container or adopt it, wait for its end, read its verdict."""
+        plan = self._plan(spec)
+        engine = self._tools.engine
+        match find_for(record, engine.look(plan.name)):
+            case Find.GIVE_UP:
+                raise JobFailed(f"its container vanished {record.attempts} times")
+            case Find.AGAIN:
+                self._log.warning("Its container vanished; starting anew.")
+                self._folder.remove()
+                return replace(record, phase=Phase.STAGING_IN, container_started=False)
+            case Find.START:
+                record = replace(record, attempts=record.attempts + 1)
+                self._save(record)
+            case Find.ADOPT:
+                self._log.info("Adopting its container %s.", plan.name)
+        fact = engine.ensure_started(plan)
+        if not record.container_started:
+            self._log.info("Container %s runs.", plan.name)
+            record = replace(record, container_started=True)
+            self._save(record)
+        ended = self._wait_for_end(plan.name, fact.started_at)
+        engine.save_log(plan.name, self._folder.log, stop=self._stop)
+        limits = RunLimits(plan.memory_mib, self._tools.policy.max_runtime_s)
+        outcome = outcome_of(ended, limits, _tail_of(self._folder.log))
+        self._log.info("Container %s ended: %s.", plan.name, outcome.reason or "exit code 0")
+        return replace(with_outcome(record, outcome), phase=Phase.STAGING_OUT)
+
+    def stage_out(self, record: Record, spec: JobSpec) -> Record:
+        """Upload what the job left, going on after the files that have arrived already."""
+        journal, job_id = self._tools.journal, record.job_id
+        with self._means(lambda _: False) as means:
+            staged = stage_outputs(
+                Job(job_id, spec),
+                self._folder,
+                means,
+                uploaded=journal.uploaded(job_id),
+                mark=lambda key: journal.mark_uploaded(job_id, key),
+            )
+        self._log.info("Uploaded %d files.", staged.uploaded)
+        for sentence in staged.skipped:
+            self._log.warning("Not uploaded: %s.", sentence)
+        record = replace(record, notes=(*record.notes, *staged.skipped))
+        for reason in staged.failed:
+            record = with_outcome(record, Outcome(Verdict.ERROR, reason))
+        return replace(record, phase=Phase.REPORTING)
+
+    def report(self, record: Record, *, may_be_sent: bool) -> Record:
+        """Fall silent, then say the verdict, once and last."""
+        self._pulse.end()
+        if self._pulse.gone.is_set():
+            raise JobGone("its last keep-alive was answered with 404")
+        outcome = record.outcome or Outcome(Verdict.ERROR, "the agent lost the outcome")
+        details = details_of(record)
+        report(self._tools.api, record.job_id, outcome.verdict, details, may_be_sent=may_be_sent)
+        self._log.info("Reported as %s%s.", outcome.verdict, f": {outcome.reason}" if outcome.reason else "")
+        return replace(record, phase=Phase.DONE)
+
+    def clean_up(self, record: Record) -> None:
+        """Remove the container, the folder, then the record, last."""
+        self._pulse.end()
+        self._tools.engine.remove(container_name(record.job_id))
+        self._folder.remove()
+        self._tools.journal.close_job(record, time())
+
+    @contextmanager
+    def _means(self, is_final: Callable[[HostTrouble], bool]) -> Iterator[Means]:
+        tools, policy = self._tools, self._tools.policy
+        with self._stop.child() as stop:
+            each = Parallel(
+                policy.transfers,
+                policy.transfer_budget_s,
+                policy.transfer_backoff,
+                stop,
+                is_final,
+                on_server_error=self._pulse.ask,
+            )
+            yield Means(tools.api, tools.transfer, tools.progress, stop, each)
+
+    def _plan(self, spec: JobSpec) -> ContainerPlan:
+        policy = self._tools.policy
+        return plan_container(
+            Job(self._pulse.job_id, spec),
+            self._slot,
+            policy.limits,
+            agent_id=self._tools.journal.agent_id,
+            version=policy.version,
+            folder=self._folder.mount,
+            allowed_images=policy.allowed_images,
+        )
+
+    def _wait_for_end(self, name: str, started_at: float) -> ContainerExit:
+        policy, engine = self._tools.policy, self._tools.engine
+        while True:
+            left_s = LONGEST_WAIT_S
+            if policy.max_runtime_s is not None:
+                left_s = min(left_s, started_at + policy.max_runtime_s - time())
+            ended = engine.wait(name, timeout_s=max(1.0, left_s), stop=self._stop)
+            if ended is not None:
+                return ended
+            self._stop.check()
+            if left_s <= 1.0:
+                self._log.warning("Its time is over; ending it.")
+                engine.kill(name, grace_s=policy.stop_grace_s)
+
+
+def _tail_of(path: Path) -> str:
+    """The last lines of a log file, control characters left out."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _LOG_TAIL_BYTES))
+            lines = deque(file, LOG_TAIL_LINES)
+    except OSError:
+        return ""
+    text = b"".join(lines).decode("utf-8", "replace")
+    return "".join(char for char in text if char.isprintable() or char == "\n").rstrip()

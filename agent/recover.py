@@ -1,0 +1,33 @@
+"""What a start finds from before: jobs to go on with, containers that nobody needs."""
+
+import logging
+from collections.abc import Sequence
+
+from agent.core.models import Record, Slot
+from agent.core.reconcile import orphans_of
+from agent.ports import Engine, Journal
+
+log = logging.getLogger(__name__)
+
+
+def load_resumed(journal: Journal, slots: Sequence[Slot]) -> list[tuple[Record, Slot]]:
+    """Every job of the journal with the slot it holds; the first slot if its own is no more."""
+    by_id = {slot.id: slot for slot in slots}
+    resumed = [(record, by_id.get(record.slot, slots[0])) for record in journal.active()]
+    for record, slot in resumed:
+        log.info(
+            "Job %d: found in the journal in phase %s; going on with it on slot %d.",
+            record.job_id,
+            record.phase,
+            slot.id,
+            extra={"job_id": record.job_id},
+        )
+    return resumed
+
+
+def reap_orphans(engine: Engine, journal: Journal) -> None:
+    """Remove containers of this agent that no record knows. Raises `EngineTrouble`, `DiskTrouble`."""
+    recorded = {record.job_id for record in journal.active()}
+    for fact in orphans_of(engine.list_ours(), journal.agent_id, recorded):
+        log.warning("Removing the container %s: the journal knows no such job.", fact.name)
+        engine.remove(fact.name)

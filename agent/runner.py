@@ -1,0 +1,143 @@
+"""Takes one job's record from its phase to DONE: act, save, act again.
+
+A fresh job and one from the journal differ only in the phase they begin in. Every action is safe to repeat.
+"""
+
+import logging
+import random
+from collections.abc import Callable
+
+from agent.core.errors import HostTrouble, JobFailed, JobGone, Stopped
+from agent.core.joblog import JobLog
+from agent.core.lifecycle import after_failure, after_gone, word_of
+from agent.core.models import JobSpec, Phase, Record, Slot
+from agent.core.retry import delay_after
+from agent.core.stopping import Stop
+from agent.heartbeat import Heartbeat
+from agent.phases import Tools, Work
+
+log = logging.getLogger(__name__)
+
+UNEXPECTED_MAX = 3
+"""So often may one phase fail in a way nobody thought of before the job is reported as failed."""
+
+
+class Runner:
+    """One job on one slot; `run` is the body of its thread."""
+
+    def __init__(
+        self,
+        tools: Tools,
+        heartbeat: Heartbeat,
+        slot: Slot,
+        record: Record,
+        agent_stop: Stop,
+        *,
+        is_recovered: bool,
+    ) -> None:
+        self.record = record
+        self._journal = tools.journal
+        self._backoff = tools.policy.backoff
+        self._heartbeat = heartbeat
+        self._agent_stop = agent_stop
+        self._stop = Stop()
+        self._is_recovered = is_recovered
+        self._may_be_sent = is_recovered
+        self._log = JobLog(log, record.job_id)
+        self._pulse = heartbeat.add(record.job_id, word_of(record.phase))
+        self._work = Work(tools, slot, self._pulse, self._stop, self._save)
+
+    def run(self) -> None:
+        """Work until the job is done, or return early, the record saved, when the agent stops."""
+        with self._agent_stop.attach(self._stop.set), self._pulse.gone.attach(self._stop.set):
+            try:
+                self._persist(self._confirm if self._is_recovered else lambda: self._save(self.record))
+                while self.record.phase is not Phase.DONE:
+                    self._persist(self._act)
+                self._persist(lambda: self._work.clean_up(self.record))
+            except Stopped:
+                self._log.info("Leaving it in phase %s for the next start.", self.record.phase)
+            finally:
+                self._heartbeat.remove(self._pulse)
+
+    def _persist(self, act: Callable[[], None]) -> None:
+        """Do it, again and again while the host is in trouble. Raises `Stopped` when the agent stops."""
+        troubles = surprises = 0
+        while True:
+            try:
+                return self._guard(act)
+            except HostTrouble as trouble:
+                delay_s = delay_after(trouble, troubles, self._backoff, random.random())
+                troubles += 1
+                self._log.warning("%s; trying again in %.0f s.", trouble, delay_s)
+            except Exception as error:  # noqa: BLE001  logged with its traceback; it must not end the job
+                self._log.exception("The agent failed in phase %s.", self.record.phase)
+                delay_s = self._backoff.base_s
+                surprises += 1
+                if surprises >= UNEXPECTED_MAX:
+                    return self._give_up(error)
+            if self._wait(delay_s):
+                raise Stopped("asked to stop")
+
+    def _guard(self, act: Callable[[], None]) -> None:
+        """Do it once; the job's own end is an ordinary next phase."""
+        try:
+            act()
+        except JobFailed as failed:
+            self._log.warning("Failed: %s.", failed.reason)
+            self._save(after_failure(self.record, failed.reason))
+        except JobGone:
+            self._let_go()
+        except Stopped:
+            if not self._pulse.gone.is_set():
+                raise
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._log.info("It is not ours any more (deleted or given away); cleaning up.")
+        self._save(after_gone(self.record))
+
+    def _give_up(self, error: Exception) -> None:
+        if self.record.phase in {Phase.REPORTING, Phase.DONE}:
+            raise Stopped("the next start may do better") from error
+        self._save(after_failure(self.record, f"the agent failed: {type(error).__name__}"))
+
+    def _wait(self, delay_s: float) -> bool:
+        """Sleep; True if the agent stops. News that the job is gone ends the sleep, not the work."""
+        (self._agent_stop if self._pulse.gone.is_set() else self._stop).wait(delay_s)
+        return self._agent_stop.is_set()
+
+    def _save(self, record: Record) -> None:
+        self._journal.save(record)
+        if record.phase is not self.record.phase:
+            self._log.debug("Phase %s follows %s.", record.phase, self.record.phase)
+        self.record = record
+        self._heartbeat.say(self._pulse, word_of(record.phase))
+
+    def _confirm(self) -> None:
+        """Ask for ownership before work goes on after a restart."""
+        if word_of(self.record.phase) is not None:
+            self._pulse.wait_confirmed(self._stop)
+
+    def _act(self) -> None:
+        record = self.record
+        match record.phase:
+            case Phase.STAGING_IN:
+                after = self._work.stage_in(record, self._checked_spec())
+            case Phase.RUNNING:
+                after = self._work.run_container(record, self._checked_spec())
+            case Phase.STAGING_OUT:
+                after = self._work.stage_out(record, self._checked_spec())
+            case Phase.REPORTING:
+                may_be_sent, self._may_be_sent = self._may_be_sent, True
+                after = self._work.report(record, may_be_sent=may_be_sent)
+            case Phase.DONE:
+                return
+        self._save(after)
+
+    def _checked_spec(self) -> JobSpec:
+        """The spec, if work may go on. Raises `Stopped`."""
+        self._stop.check()
+        if self.record.spec is None:
+            raise JobFailed("the job has no spec")
+        return self.record.spec
