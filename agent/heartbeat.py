@@ -56,6 +56,7 @@ class Pulse:
     def beat(self, now: float) -> None:
         """Send one sign of life and note when the next is due; nothing once ended or gone."""
         with self._sending:
+            self.due_at = now + min(self._interval_s, RETRY_S)  # before the word is read: it may change
             word = self._word
             if word is None or self.gone.is_set():
                 self.due_at = float("inf")
@@ -65,7 +66,7 @@ class Pulse:
             except JobGone:
                 self._mark_gone()
             except HostTrouble as trouble:
-                self._note_trouble(trouble, now)
+                self._note_trouble(trouble)
             else:
                 self._note_success(now, word)
 
@@ -92,8 +93,7 @@ class Pulse:
         if word is self._word:
             self.due_at = now + self._interval_s
 
-    def _note_trouble(self, trouble: HostTrouble, now: float) -> None:
-        self.due_at = now + min(self._interval_s, RETRY_S)
+    def _note_trouble(self, trouble: HostTrouble) -> None:
         if not self._errors:
             self._log.warning("The keep-alive failed: %s", trouble)
         self._errors += 1
@@ -153,15 +153,16 @@ class Heartbeat:
         with self._changed:
             pulses = list(self._pulses.values())
         for pulse in pulses:
-            if pulse.due_at <= now:
+            if pulse.due_at > now:
+                continue
+            try:
                 pulse.beat(now)
+            except Exception:
+                log.exception("A keep-alive failed in a way nobody thought of; the others go on.")
 
     def _loop(self) -> None:
         while not self._stopping:
-            try:
-                self.beat_all_due(monotonic())
-            except Exception:
-                log.exception("A keep-alive failed in a way nobody thought of; the others go on.")
+            self.beat_all_due(monotonic())
             with self._changed:
                 next_at = min((pulse.due_at for pulse in self._pulses.values()), default=float("inf"))
                 wait_s = next_at - monotonic()

@@ -13,7 +13,7 @@ from agent.core.errors import ApiTrouble, HostTrouble, JobFailed
 from agent.core.models import Job, Offer, OutputFile, RefusedJob, Upload, Verdict, Word, parse_job
 from agent.core.paths import InputFile, plan_inputs, plan_roots, plan_uploads, shown, upload_key
 from agent.core.stopping import Stop
-from agent.ports import Each, JobApi, JobFolder, Progress, Transfer
+from agent.ports import Each, JobApi, JobFolder, Progress, Task, Transfer
 
 T = TypeVar("T")
 
@@ -27,6 +27,19 @@ def one_by_one(act: Callable[[T], None], items: Iterable[T], /) -> None:
         act(item)
 
 
+class Unwatched:
+    """Progress that nobody watches; fulfils `ports.Progress` and `ports.Task`."""
+
+    @contextmanager
+    def task(self, label: str, total_bytes: int | None) -> Iterator[Task]:
+        """Show nothing."""
+        del label, total_bytes
+        yield self
+
+    def advance(self, size_bytes: int) -> None:
+        """Show nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Means:
     """What the staging steps work with.
@@ -37,7 +50,7 @@ class Means:
 
     api: JobApi
     transfer: Transfer
-    progress: Progress
+    progress: Progress = field(default_factory=Unwatched)
     stop: Stop = field(default_factory=Stop)
     each: Each = one_by_one
 

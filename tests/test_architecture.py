@@ -15,8 +15,21 @@ AGENT_FILES = [path for path in FILES if path.is_relative_to(ROOT / "agent")]
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 40
 
-SHELL = {"settings": 0, "steps": 1, "heartbeat": 1, "parallel": 1, "phases": 2, "runner": 3, "recover": 3, "daemon": 4}
-"""Modules of the shell by height: each may import those below it (and core; from 1 on, ports)."""
+_BASE = {"core", "ports"}
+MAY_IMPORT = {
+    "core": {"core"},
+    "ports": {"core"},
+    "adapters": _BASE,
+    "settings": {"core"},
+    "steps": _BASE,
+    "heartbeat": _BASE,
+    "parallel": _BASE,
+    "phases": _BASE | {"steps", "heartbeat", "parallel"},
+    "runner": _BASE | {"steps", "heartbeat", "parallel", "phases"},
+    "recover": _BASE | {"steps", "heartbeat"},
+    "daemon": _BASE | {"steps", "heartbeat", "phases", "runner", "recover"},
+}
+"""Who may import whom below `agent`; `cli` may import all."""
 
 NOT_IN_STEPS = ("docker", "pynvml", "keyring", "sdnotify", "pydantic_settings", "rich", "truststore")
 
@@ -39,33 +52,20 @@ def imports_of(path: Path) -> set[str]:
 
 
 def is_allowed(importer: str, imported: str) -> bool:
-    """The import rules of docs/why.md."""
-    if imported == "agent" or imported.count(".") > 1 and is_allowed(importer, imported.rpartition(".")[0]):
-        return True
-    parts, target = importer.split("."), imported.split(".")
-    if target[0] != "agent":
+    """Whether the one module may import the other (or a name out of it)."""
+    if not imported.startswith("agent"):
         return False
-    layer = parts[1] if len(parts) > 1 else ""
-    match layer:
-        case "cli" | "__main__":
-            return True
-        case "core":
-            return target[1] == "core"
-        case "ports":
-            return target[1] == "core"
-        case "adapters":
-            return target[1] in {"core", "ports"} or imported == importer
-        case _ if layer in SHELL:
-            if target[1] in {"core"} or (target[1] == "ports" and SHELL[layer] > 0):
-                return True
-            return target[1] in SHELL and SHELL[target[1]] < SHELL[layer]
-        case _:
-            return imported == "agent"
+    layer, target = [*importer.split("."), ""][1], [*imported.split("."), ""][1]
+    if layer in {"cli", "__main__"} or target in {"", "__version__"}:
+        return True
+    if layer == target == "adapters":  # one outside system may take two files: x and x_y
+        return imported.startswith(f"{importer}_") or imported == "agent.adapters"
+    return target in MAY_IMPORT[layer]
 
 
 @pytest.mark.parametrize("path", AGENT_FILES, ids=module_of)
 def test_imports_follow_the_layers(path):
-    """core ← ports ← adapters and the shell ← cli; adapters never import each other."""
+    """Core ← ports ← adapters and the shell ← cli; adapters never import each other."""
     importer = module_of(path)
     wrong = {name for name in imports_of(path) if not is_allowed(importer, name)}
     assert not wrong, f"{importer} must not import {sorted(wrong)}"
@@ -75,6 +75,8 @@ def test_the_rule_has_teeth():
     """An import across the layers is refused, so the test above can fail."""
     assert not is_allowed("agent.core.paths", "agent.ports")
     assert not is_allowed("agent.adapters.transfer", "agent.adapters.worker_api")
+    assert is_allowed("agent.adapters.job_folder", "agent.adapters.job_folder_tree")
+    assert not is_allowed("agent.adapters.job_folder_tree", "agent.adapters.job_folder")
     assert not is_allowed("agent.steps", "agent.heartbeat")
     assert not is_allowed("agent.daemon", "agent.adapters.journal")
     assert not is_allowed("agent.runner", "tests.fakes.engine")
@@ -100,11 +102,8 @@ def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 @pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_a_function_fits_on_a_screen(path):
     """No function reaches 40 lines."""
-    functions = [
-        node
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
+    nodes = ast.walk(ast.parse(path.read_text()))
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     long = {node.name: code_lines(node) for node in functions if code_lines(node) >= MAX_FUNCTION_LINES}
     assert not long
 

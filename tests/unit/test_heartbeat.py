@@ -1,0 +1,162 @@
+"""The keep-alive: silent once ended, deaf to nothing, gone once and for all."""
+
+import threading
+from time import monotonic
+
+import pytest
+
+from agent.core.errors import ApiTrouble, Stopped
+from agent.core.models import Word
+from agent.core.stopping import Stop
+from agent.heartbeat import RETRY_S, Heartbeat, Pulse
+from tests.fakes.api import FakeApi
+
+
+class BadDay(FakeApi):
+    """Answers the next `bad` PUTs with 500 and no effect."""
+
+    bad = 0
+
+    def say(self, job_id, word, details=""):
+        if self.bad:
+            self.bad -= 1
+            raise ApiTrouble("500", status=500)
+        super().say(job_id, word, details)
+
+
+@pytest.fixture
+def api():
+    return BadDay(states={7: Word.PULLED})
+
+
+@pytest.fixture
+def pulse(api):
+    return Pulse(7, Word.PREPROCESSING, api, 30.0)
+
+
+def words(api):
+    return [word for _, word, _ in api.said]
+
+
+def test_a_beat_says_the_word_and_is_due_again_after_the_interval(api, pulse):
+    """One PUT, and the next one TIMEOUT_STATUS later."""
+    pulse.beat(100.0)
+    assert words(api) == ["preprocessing"]
+    assert pulse.due_at == 130.0
+
+
+def test_a_new_word_is_due_at_once(pulse):
+    """The user sees `running` when it runs, not half a minute later."""
+    pulse.beat(100.0)
+    assert pulse.change(Word.RUNNING)
+    assert pulse.due_at == 0.0
+    assert not pulse.change(Word.RUNNING)
+
+
+def test_nothing_is_said_after_the_end(api, pulse):
+    """A late `running` would bring a finished job back to life."""
+    pulse.end()
+    pulse.beat(100.0)
+    assert api.said == []
+    assert pulse.due_at == float("inf")
+
+
+def test_end_waits_for_the_beat_in_flight(pulse, api, monkeypatch):
+    """When `end` returns no beat is in flight."""
+    in_flight, go_on = threading.Event(), threading.Event()
+
+    def slow(*_):
+        in_flight.set()
+        assert go_on.wait(30)
+
+    monkeypatch.setattr(api, "say", slow)
+    beat = threading.Thread(target=pulse.beat, args=(0.0,))
+    beat.start()
+    assert in_flight.wait(30)
+    end = threading.Thread(target=pulse.end)
+    end.start()
+    end.join(0.2)
+    assert end.is_alive()
+    go_on.set()
+    end.join(30)
+    beat.join(30)
+    assert not end.is_alive()
+
+
+def test_404_is_sticky(api, pulse):
+    """After one 404 not another word."""
+    api.deleted.add(7)
+    pulse.beat(0.0)
+    api.deleted.clear()
+    pulse.beat(1000.0)
+    pulse.change(Word.RUNNING)
+    pulse.beat(2000.0)
+    assert pulse.gone.is_set()
+    assert api.said == []
+
+
+def test_repeated_500_asks_for_the_state(api, pulse):
+    """A deleted job answers 404 to the first PUT only; if that answer was lost, GET status knows."""
+    api.deleted.add(7)
+    api.bad = 2
+    pulse.beat(0.0)
+    assert not pulse.gone.is_set()
+    pulse.beat(10.0)
+    assert pulse.gone.is_set()
+
+
+def test_500_on_a_living_job_is_survived(api, pulse):
+    """Three bad answers in a row, sooner tries, then the rhythm again."""
+    api.bad = 3
+    for now in (0.0, 10.0, 20.0):
+        pulse.beat(now)
+        assert pulse.due_at == now + RETRY_S
+    pulse.beat(30.0)
+    assert words(api) == ["preprocessing"]
+    assert pulse.due_at == 60.0
+
+
+def test_the_thread_beats_and_hears_of_new_words(api):
+    """First beat at once, a changed word at once, then it sleeps."""
+    heartbeat = Heartbeat(api, 30.0)
+    heartbeat.start()
+    pulse = heartbeat.add(7, Word.PREPROCESSING)
+    wait_until(lambda: words(api) == ["preprocessing"])
+    heartbeat.say(pulse, Word.RUNNING)
+    wait_until(lambda: words(api) == ["preprocessing", "running"])
+    heartbeat.remove(pulse)
+    heartbeat.stop()
+    assert words(api) == ["preprocessing", "running"]
+
+
+def test_the_thread_survives_what_nobody_thought_of(api, caplog):
+    """A bug in one beat is logged and does not silence the others."""
+    broken = Pulse(8, Word.RUNNING, None, 30.0)
+    heartbeat = Heartbeat(api, 0.05)
+    heartbeat._pulses[8] = broken
+    heartbeat.start()
+    heartbeat.add(7, Word.RUNNING)
+    wait_until(lambda: len(api.said) >= 2)
+    heartbeat.stop()
+    assert "nobody thought of" in caplog.text
+
+
+def test_waiting_for_ownership_ends_with_a_stop(pulse):
+    """A stopping agent does not hang on an API that is away."""
+    stop = Stop()
+    stop.set()
+    with pytest.raises(Stopped):
+        pulse.wait_confirmed(stop)
+
+
+def test_waiting_for_ownership_ends_with_the_first_accepted_beat(pulse):
+    """Work goes on once the API has called the job ours."""
+    pulse.beat(0.0)
+    pulse.wait_confirmed(Stop())
+
+
+def wait_until(condition, timeout_s=30.0):
+    end = monotonic() + timeout_s
+    while not condition():
+        assert monotonic() < end, "it never came true"
+        threading.Event().wait(0.005)
