@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -69,7 +68,7 @@ def pip_of(python: Path, cache: Path) -> Path:
     return pip
 
 
-def tarball_of(app: Path, python: Path, cache: Path) -> Path:
+def tarball_of(app: Path, python: Path, pip: Path | None, cache: Path) -> Path:
     """The image's tarball, built if the cache has none of this version."""
     images = cache / "images"
     images.mkdir(parents=True, exist_ok=True)
@@ -81,7 +80,7 @@ def tarball_of(app: Path, python: Path, cache: Path) -> Path:
             outdated.unlink()
         with tempfile.TemporaryDirectory(prefix=f".{app.name}-", dir=images) as scratch:
             root, part = Path(scratch) / "root", Path(scratch) / "tar"
-            rootfs.build(root, python, pip_of(python, cache), app)
+            rootfs.build(root, python, pip or pip_of(python, cache), app)
             rootfs.run("tar", "-C", root, "--owner=0", "--group=0", "--numeric-owner", "-cf", part, ".")
             part.replace(tarball)
     return tarball
@@ -113,12 +112,13 @@ def main() -> int:
     parser.add_argument("--docker-host", default=os.environ.get("DOCKER_HOST"), help="default: $DOCKER_HOST")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="default: %(default)s")
     parser.add_argument("--python", type=Path, default=Path("/usr/bin/python3"), help="Debian's Python")
+    parser.add_argument("--pip", type=Path, help="a pip of that Python; default: one is made in the cache")
     parser.add_argument("--tarball-only", action="store_true", help="print the tarball's path, load nothing")
     args = parser.parse_args()
-    if not shutil.which(args.python) or subprocess.call([args.python, "-c", "import ensurepip, venv"]):
+    if not args.pip and subprocess.call([args.python, "-c", "import ensurepip, venv"]):
         print(f"{args.python} cannot make virtual environments: install python3-venv", file=sys.stderr)
         return 1
-    tarball = tarball_of(HERE / args.app, args.python, args.cache)
+    tarball = tarball_of(HERE / args.app, args.python, args.pip, args.cache)
     if args.tarball_only:
         print(tarball)
         return 0
