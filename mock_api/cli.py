@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mock_api.client import ApiError, UserClient
-from mock_api.options import build_parser
+from mock_api.options import UsageError, build_parser
 
 _EXIT_FINISHED = 0
 _EXIT_ERROR = 1
@@ -17,10 +17,6 @@ _EXIT_USAGE = 2
 _EXIT_API = 3
 _EXIT_DELETED = 4
 _EXIT_STILL_RUNNING = 5
-
-
-class UsageError(Exception):
-    """What was asked for cannot be done; the message is one line for a person."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,7 +59,7 @@ def _submission_of(options: argparse.Namespace, files: dict[str, str]) -> dict[s
         "unchecked": options.unchecked,
     }
     if options.spec is not None:
-        return submission | {"spec": json.loads(options.spec.read_text())}
+        return submission | {"spec": _spec_of(options.spec)}
     if not options.image:
         raise UsageError("--image is missing (or --spec)")
     collected = {"output": options.output, "log": options.log, "artifact": options.artifact}
@@ -77,6 +73,13 @@ def _submission_of(options: argparse.Namespace, files: dict[str, str]) -> dict[s
         "cpu_cores": options.cpus,
         "gpu_mem": options.gpu_mem,
     }
+
+
+def _spec_of(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UsageError(f"--spec {path}: not JSON: {error}") from error
 
 
 def _pair_of(text: str, option: str) -> tuple[str, str]:

@@ -18,6 +18,10 @@ exit codes: 0 done (with --watch: the job finished), 1 the job ended with error,
 """
 
 
+class UsageError(Exception):
+    """What was asked for cannot be done; the message is one line for a person."""
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     shape = argparse.RawDescriptionHelpFormatter

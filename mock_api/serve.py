@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mock_api.accounts import DEFAULT_ACCOUNTS, Account
+from mock_api.options import UsageError
 from mock_api.server import RunningMock
 from mock_api.settings import Settings
 
@@ -41,7 +42,9 @@ def serve(options: argparse.Namespace) -> int:
 
 
 def read_account(text: str) -> Account:
-    """``NAME:PASSWORD[:GROUP,…[:TOKEN]]`` as an account; raises ValueError."""
+    """``NAME:PASSWORD[:GROUP,…[:TOKEN]]`` as an account; raises `UsageError`."""
+    if ":" not in text:
+        raise UsageError(f"--account {text!r}: expected NAME:PASSWORD")
     name, password, *rest = text.split(":", 3)
     groups = tuple(group for group in rest[0].split(",") if group) if rest else ("users", "workers")
     return Account(name, password, groups, rest[1] if len(rest) > 1 else None)

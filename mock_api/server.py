@@ -104,7 +104,7 @@ class RunningMock:
 
     def start(self) -> Self:
         """Serves from now on; `__enter__` does it."""
-        sockets = [_listen(self._host, port) for port in self._ports]
+        sockets = self._listen()
         port, storage_port = (sock.getsockname()[1] for sock in sockets)
         host = f"[{self._host}]" if ":" in self._host else self._host
         self.url, self.storage_url = f"http://{host}:{port}", f"http://{host}:{storage_port}"
@@ -131,6 +131,20 @@ class RunningMock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _listen(self) -> list[socket.socket]:
+        """Both listening sockets; OSError, with nothing left behind, if a port is taken."""
+        sockets: list[socket.socket] = []
+        try:
+            for port in self._ports:
+                family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+                sockets.append(socket.create_server((self._host, port), family=family))
+        except OSError as error:
+            for sock in sockets:
+                sock.close()
+            self.stop()
+            raise OSError(f"cannot listen on {self._host} port {port}: {error.strerror}") from error
+        return sockets
 
     def _serve(self, server: _Server, sockets: list[socket.socket]) -> None:
         async def serve() -> None:
@@ -192,11 +206,6 @@ class RunningMock:
     def mails(self, job_id: str | None = None) -> list[Mail]:
         """The e-mails sent so far, of one job or of all."""
         return [mail for mail in self.state.queue.mails() if job_id in {None, mail.job_id}]
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family)
 
 
 def _config_of(app: ASGIApp) -> uvicorn.Config:
