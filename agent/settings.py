@@ -1,0 +1,278 @@
+"""What a user can set, from the environment and an env file; every setting is explained in .env.example."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from agent.core.errors import ConfigError
+from agent.core.models import ImagePull
+from agent.core.sources import Choice, EnvFile, choose, parse_env_file
+from agent.core.wire import one_line
+
+SYSTEM_ENV_FILE = Path("/etc/decode-agent/agent.env")
+SECRETS = frozenset({"ACCESS_TOKEN", "PASSWORD"})
+_SHOWN_CHARS = 80
+_NO_DEFAULT = "default_factory_not_called"  # follows from the error of another setting
+_UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+|\d+(?:\.\d+)?", re.ASCII)
+_CAPABILITY = re.compile(r"(?!ALL$)[A-Z][A-Z_]+")
+_USERINFO = re.compile(r"//[^/?#]*@")
+
+
+def _seconds_of(text: Any) -> Any:
+    """`90`, `90s`, `12h`, `1h30m` in seconds."""
+    if not isinstance(text, str):
+        return text
+    text = text.replace(" ", "").lower()
+    if not _DURATION.fullmatch(text):
+        raise ValueError("not a duration")
+    parts = re.findall(r"([\d.]+)([smhd]?)", text)
+    return sum(float(number) * _UNIT_S[unit] for number, unit in parts)
+
+
+def _words_of(text: Any) -> Any:
+    return tuple(re.findall(r"[^\s,]+", text)) if isinstance(text, str) else text
+
+
+def _lower(text: Any) -> Any:
+    return text.strip().lower() if isinstance(text, str) else text
+
+
+def _check_url(url: str) -> str:
+    parts = urlsplit(url)  # raises ValueError itself for `http://[`
+    is_plain = not (parts.username or parts.query or parts.fragment or re.search(r"\s", url))
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not is_plain or parts.port == 0:
+        raise ValueError("not a URL of a service")
+    return url.rstrip("/")
+
+
+def _check_capabilities(names: tuple[str, ...]) -> tuple[str, ...]:
+    bare = tuple(name.upper().removeprefix("CAP_") for name in names)
+    if not all(map(_CAPABILITY.fullmatch, bare)):
+        raise ValueError("not a capability")
+    return bare
+
+
+def _check_token(token: SecretStr) -> SecretStr:
+    text = token.get_secret_value().strip().removeprefix("Bearer ").strip()
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("not a token")
+    return SecretStr(text)
+
+
+def _check_absolute(path: Path) -> Path:
+    if not path.is_absolute() or "\0" in str(path) or ".." in path.parts:
+        raise ValueError("not an absolute path")
+    return path
+
+
+def _check_docker_host(url: str) -> str:
+    if not re.fullmatch(r"unix:///[^\s?#]+|tcp://[^\s/?#@]+:\d{1,5}", url):
+        raise ValueError("not where Docker listens")
+    return url
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds_of)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_words_of)]
+Url = Annotated[str, AfterValidator(_check_url)]
+Token = Annotated[SecretStr, AfterValidator(_check_token)]
+AbsolutePath = Annotated[Path, AfterValidator(_check_absolute)]
+_URL = "a URL that begins with https:// or http://, without user name, query or fragment"
+_PATH = "an absolute path without .."
+
+
+class Settings(BaseSettings):
+    """All settings, by their names in lower case. The descriptions say what is allowed.
+
+    Sizes in MiB (KiB/s for the floor), times in seconds. None: not set, .env.example says what then counts.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False
+    )
+
+    api_url: Url = Field(description=_URL)
+    access_token: Token | None = Field(None, description="one token, without spaces")
+    username: str | None = None
+    password: SecretStr | None = None
+    aws_endpoint_url_cognito_identity_provider: Url | None = Field(None, description=_URL)
+
+    timeout_job: Seconds = Field(30.0, gt=0, le=3600, description="a number of seconds over 0, up to 3600")
+    timeout_status: Seconds = Field(
+        30.0,
+        ge=1,
+        le=120,
+        description=(
+            "a number of seconds from 1 to 120, because the API gives a silent job away after 300 s"
+        ),
+    )
+    groups: Words = ()
+
+    state_dir: AbsolutePath = Field(Path("/var/lib/decode-agent"), description=_PATH)
+    path_host_base: AbsolutePath = Field(
+        default_factory=lambda data: data.get("state_dir", Path("/")) / "jobs", description=_PATH
+    )
+    path_base: str | None = None
+
+    docker_host: Annotated[str, AfterValidator(_check_docker_host)] = Field(
+        "unix:///var/run/docker.sock", description="unix:///PATH or tcp://HOST:PORT"
+    )
+    image_pull: Annotated[ImagePull, BeforeValidator(_lower)] = Field(
+        ImagePull.ALWAYS, description="always, missing or never"
+    )
+    image_pull_idle: Seconds = Field(120.0, ge=1, le=86400, description="a number of seconds from 1 to 86400")
+    allowed_images: Words = ()
+    gpus: Annotated[Literal["all", "none"], BeforeValidator(_lower)] = Field("all", description="all or none")
+
+    job_network: str = Field(
+        "bridge",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description=("the name of a Docker network, for instance bridge or none"),
+    )
+    job_memory_mib: int | None = Field(None, ge=64, description="a whole number of MiB from 64 on")
+    job_cpus: float | None = Field(None, gt=0, le=4096, description="a number of cores over 0")
+    job_shm_mib: int | None = Field(None, ge=1, description="a whole number of MiB from 1 on")
+    job_pids: int = Field(4096, ge=64, le=4194304, description="a whole number from 64 to 4194304")
+    job_capabilities: Annotated[Words, AfterValidator(_check_capabilities)] = Field(
+        (), description="names of Linux capabilities such as SYS_PTRACE, but not ALL"
+    )
+    job_max_runtime: Seconds | None = Field(
+        None,
+        gt=0,
+        description=("a time over 0 such as 12h, 90m, 2d or a number of seconds; leave it out for no limit"),
+    )
+    job_log_mib: int = Field(256, ge=1, le=102400, description="a whole number of MiB from 1 to 102400")
+    job_stop_grace: Seconds = Field(10.0, ge=0, le=120, description="a number of seconds from 0 to 120")
+
+    transfers: int = Field(4, ge=1, le=32, description="a whole number from 1 to 32")
+    transfer_timeout: Seconds = Field(60.0, ge=1, le=3600, description="a number of seconds from 1 to 3600")
+    transfer_floor_kib_s: float = Field(1.0, ge=0, le=1048576, description="a number of KiB/s from 0 on")
+    retry_budget: Seconds = Field(900.0, ge=0, le=604800, description="a time up to 7d, such as 15m")
+
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+        "info", description="debug, info, warning or error"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  the signature is that of pydantic-settings
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what `read_settings` chose and nothing else: it also knows where each value came from."""
+        return (init_settings,)
+
+
+NAMES = tuple(name.upper() for name in Settings.model_fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, where those that were given came from (by their names), and what is odd about them."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+    warnings: tuple[str, ...]
+    env_file: Path | None
+
+
+def load_settings(env_file: Path | None, environ: Mapping[str, str], cwd: Path) -> Settings:
+    """The settings alone; see `read_settings`."""
+    return read_settings(env_file, environ, cwd).settings
+
+
+def read_settings(
+    env_file: Path | None, environ: Mapping[str, str], cwd: Path, system_file: Path = SYSTEM_ENV_FILE
+) -> Loaded:
+    """The settings from the environment and one env file.
+
+    The file is `env_file` if given, else `.env` in `cwd`, else `system_file`, if there is one. Raises
+    `ConfigError` with one line for each thing that is wrong.
+    """
+    path, file = _read_first(env_file, (cwd / ".env", system_file), cwd)
+    choice = choose(NAMES, file, environ)
+    problems = list(choice.problems)
+    values = {name.lower(): one.value for name, one in choice.given.items()}
+    try:
+        settings = Settings(**values)  # type: ignore[arg-type]  # texts: pydantic makes values of them
+    except ValidationError as error:
+        problems += [_problem_of(one, choice) for one in error.errors() if one["type"] != _NO_DEFAULT]
+    problems += _missing_credentials(choice)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    origins = {name: one.origin for name, one in choice.given.items()}
+    return Loaded(settings, origins, (*choice.warnings, *_warnings_of(settings)), path)
+
+
+def _read_first(given: Path | None, usual: tuple[Path, ...], cwd: Path) -> tuple[Path | None, EnvFile]:
+    for path in (cwd / given,) if given is not None else usual:
+        try:
+            return path, parse_env_file(path.read_text("utf-8-sig"), str(path))
+        except FileNotFoundError:
+            if given is not None:
+                raise ConfigError(f"the env file {path} does not exist: check --env-file") from None
+        except PermissionError:
+            fix = "run this as root, or as a user who may read it, or choose another one with --env-file"
+            raise ConfigError(f"the env file {path} cannot be read (permission denied): {fix}") from None
+        except UnicodeDecodeError:
+            raise ConfigError(f"the env file {path} is not text in UTF-8: save it as such") from None
+        except OSError as error:
+            fix = "choose another one with --env-file"
+            raise ConfigError(f"the env file {path} cannot be read ({error.strerror}): {fix}") from None
+    return None, EnvFile({})
+
+
+def _problem_of(error: ErrorDetails, choice: Choice) -> str:
+    """One line: the setting, its value unless secret, where that came from, what is allowed."""
+    name = str(error["loc"][0]).upper()
+    if name not in choice.given:
+        return f"{name} is not set: {_allowed(name)}; set it in the env file or as DECODE_{name}"
+    given = choice.given[name]
+    value = "" if name in SECRETS else "=" + one_line(_USERINFO.sub("//…@", given.value), _SHOWN_CHARS)
+    return f"{name}{value} (from {given.origin}) is not allowed: {_allowed(name)}"
+
+
+def _allowed(name: str) -> str:
+    return Settings.model_fields[name.lower()].description or "text"
+
+
+def _missing_credentials(choice: Choice) -> list[str]:
+    given = choice.given
+    if "ACCESS_TOKEN" in given or {"USERNAME", "PASSWORD"} <= given.keys():
+        return []
+    for one, other in (("USERNAME", "PASSWORD"), ("PASSWORD", "USERNAME")):
+        if one in given:
+            return [f"{one} is set (from {given[one].origin}) but {other} is not: set both, or ACCESS_TOKEN"]
+    return ["no credentials: set USERNAME and PASSWORD of the worker's account, or ACCESS_TOKEN"]
+
+
+def _warnings_of(settings: Settings) -> list[str]:
+    warnings = []
+    if settings.path_base is not None:
+        warnings.append("PATH_BASE has no effect: the agent runs on the host itself")
+    urls = {
+        "API_URL": settings.api_url,
+        "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": settings.aws_endpoint_url_cognito_identity_provider,
+    }
+    for name, url in urls.items():
+        if url is not None and url.startswith("http:") and not _is_loopback(urlsplit(url).hostname or ""):
+            warnings.append(f"{name}={url} is not encrypted: whoever listens learns the account's token")
+    return warnings
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
