@@ -1,0 +1,102 @@
+"""Several files at once, each tried again."""
+
+import threading
+
+import pytest
+
+from agent.core.errors import ApiTrouble, JobFailed, Stopped, StorageTrouble
+from agent.core.retry import Backoff, is_inputs_own_fault
+from agent.core.stopping import Stop
+from agent.parallel import Parallel
+
+
+def parallel(*, width=4, budget_s=60.0, stop=None, is_final=lambda _: False, on_server_error=lambda: None):
+    return Parallel(width, budget_s, Backoff(0.001, 0.001), stop or Stop(), is_final, on_server_error)
+
+
+def test_every_item_is_done_once_and_several_at_a_time():
+    """Four at a time means four at a time."""
+    meeting = threading.Barrier(4, timeout=30)
+    done = []
+
+    def act(item):
+        if item < 4:
+            meeting.wait()
+        done.append(item)
+
+    parallel()(act, range(50))
+    assert sorted(done) == list(range(50))
+
+
+def test_trouble_is_tried_again():
+    """Three 500s, then it works."""
+    tries = []
+
+    def act(item):
+        tries.append(item)
+        if len(tries) < 4:
+            raise StorageTrouble("500", status=500)
+
+    parallel()(act, ["a"])
+    assert tries == ["a"] * 4
+
+
+def test_trouble_is_raised_after_the_budget():
+    """The runner then waits longer and begins the phase again."""
+
+    def act(_):
+        raise StorageTrouble("away")
+
+    with pytest.raises(StorageTrouble, match="away"):
+        parallel(budget_s=0.0)(act, ["a"])
+
+
+def test_an_inputs_own_fault_fails_the_job_after_the_budget():
+    """A directory in place of a file answers 500 for ever."""
+
+    def act(_):
+        raise StorageTrouble("input 'x': answers 500", status=500)
+
+    with pytest.raises(JobFailed, match="input 'x'"):
+        parallel(budget_s=0.0, is_final=is_inputs_own_fault)(act, ["a"])
+
+
+def test_the_first_failure_ends_the_others():
+    """Nobody waits for 10 GB that are of no use any more."""
+    stop = Stop()
+    began = threading.Event()
+
+    def act(item):
+        if item == "bad":
+            assert began.wait(30)
+            raise JobFailed("why")
+        began.set()
+        stop.wait(30)
+        stop.check()
+
+    with pytest.raises(JobFailed, match="why"):
+        parallel(stop=stop)(act, ["good", "bad"])
+
+
+def test_a_stop_ends_it():
+    """Also between two tries."""
+    stop = Stop()
+
+    def act(_):
+        stop.set()
+        raise StorageTrouble("away")
+
+    with pytest.raises(Stopped):
+        parallel(stop=stop)(act, ["a"])
+
+
+def test_server_errors_of_the_api_are_told():
+    """So that the job's state can be asked for: a deleted job answers 500."""
+    told = []
+
+    def act(_):
+        if not told:
+            raise ApiTrouble("500", status=500)
+
+    parallel(on_server_error=lambda: told.append(1))(act, ["a"])
+    assert told == [1]
