@@ -5,6 +5,7 @@ a phase that may not follow the one before. docs/state.md describes the tables.
 """
 
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -26,7 +27,6 @@ _RECORD = TypeAdapter(Record)
 _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 _SCHEMA_1 = """
-CREATE TABLE agent (id TEXT NOT NULL);
 CREATE TABLE transitions (before TEXT NOT NULL, after TEXT NOT NULL, PRIMARY KEY (before, after));
 CREATE TABLE jobs (job_id INTEGER PRIMARY KEY, phase TEXT NOT NULL, claimed_at REAL NOT NULL,
                    record TEXT NOT NULL);
@@ -58,7 +58,7 @@ class SqliteJournal:
                 raise DiskTrouble(f"cannot open {path}: {error}") from error
             self._move_aside(error)
             self._db = self._open()
-        self.agent_id = self._read_agent_id()
+        self.agent_id = _read_or_make_id(path.with_name("agent-id"))
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, timeout=10, isolation_level=None, check_same_thread=False)
@@ -67,7 +67,7 @@ class SqliteJournal:
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA foreign_keys = ON")
             self._migrate(db)
-            db.execute("SELECT count(*) FROM jobs, agent").fetchone()
+            db.execute("SELECT count(*) FROM jobs").fetchone()
         except BaseException:
             db.close()
             raise
@@ -85,7 +85,6 @@ class SqliteJournal:
         rows = [(before.value, after.value) for before, legal in LEGAL.items() for after in legal]
         db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA_1}")
         db.executemany("INSERT INTO transitions VALUES (?, ?)", rows)
-        db.execute("INSERT INTO agent VALUES (?)", (str(uuid.uuid4()),))
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         db.execute("COMMIT")
 
@@ -95,10 +94,6 @@ class SqliteJournal:
         for suffix in ("-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
         log.error("The journal %s is unreadable (%s); moved it to %s.", self._path, error, aside)
-
-    def _read_agent_id(self) -> str:
-        with self._transaction() as db:
-            return str(db.execute("SELECT id FROM agent").fetchone()[0])
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -161,3 +156,20 @@ class SqliteJournal:
         """Close the database; nothing can be saved after it."""
         with self._lock:
             self._db.close()
+
+
+def _read_or_make_id(path: Path) -> str:
+    """The agent's id; in a file of its own, so that a lost journal does not orphan its containers."""
+    try:
+        if path.exists() and (known := path.read_text(encoding="ascii").strip()):
+            return known
+        made = str(uuid.uuid4())
+        draft = path.with_name(f"{path.name}.new")
+        with draft.open("w", encoding="ascii") as file:
+            file.write(f"{made}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DiskTrouble(f"cannot keep the agent's id in {path}: {error}") from error
+    return made

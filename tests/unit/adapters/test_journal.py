@@ -96,9 +96,20 @@ def test_an_unreadable_database_is_moved_aside(path, caplog):
     journal = SqliteJournal(path)
     assert journal.active() == []
     journal.close()
+    assert journal.agent_id
     aside = [one for one in path.parent.iterdir() if "unreadable" in one.name]
     assert [one.read_bytes()[:19] for one in aside] == [b"this is no database"]
     assert "unreadable" in caplog.text
+
+
+def test_a_lost_journal_keeps_the_agents_id(path):
+    """The containers of before carry it on their labels: they must be recognised."""
+    journal = SqliteJournal(path)
+    journal.close()
+    path.unlink()
+    again = SqliteJournal(path)
+    again.close()
+    assert again.agent_id == journal.agent_id
 
 
 def test_a_newer_schema_is_refused_and_left_alone(path):
