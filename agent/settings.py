@@ -166,9 +166,9 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],  # noqa: ARG003  the signature is that of pydantic-settings
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  same
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  same
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  same
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take what `read_settings` chose and nothing else: it also knows where each value came from."""
         return (init_settings,)
