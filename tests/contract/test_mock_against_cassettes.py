@@ -1,9 +1,9 @@
 """The stand-in answers the recorded exchanges with the same status and shape.
 
 Each cassette is replayed at a running `mock_api` over a real socket. What the stand-in makes up anew (tokens,
-hosts, signatures, ETags) is learnt from its answers, by walking them beside the recorded ones, and put into the
-requests that follow. Cognito and S3 were played by moto when this was recorded: their texts and media types are
-not compared.
+hosts, signatures, ETags) is learnt from its answers, by walking them beside the recorded ones, and put into
+the requests that follow. Cognito and S3 were played by moto when this was recorded: their texts and media
+types are not compared.
 """
 
 import http.client
