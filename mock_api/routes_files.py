@@ -123,8 +123,10 @@ async def _store_file(reader: FormReader, state: State, folder: str) -> None:
             break
     else:
         raise BadForm("no file")
+    if part.filename in {"", ".", ".."} or "/" in part.filename:
+        raise BadName(part.filename)
+    key = key_of(folder, part.filename)
     temporary = await write_chunks(reader.chunks(), state.storage)
-    if temporary is None or not part.filename or "/" in part.filename:
-        raise BadName(part.filename or "")
-    state.storage.store(key_of(folder, part.filename), temporary)
+    if temporary is not None:
+        state.storage.store(key, temporary)
     await reader.drain()

@@ -139,6 +139,9 @@ class RunningMock:
             for port in self._ports:
                 family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
                 sockets.append(socket.create_server((self._host, port), family=family))
+                # Inherited by every connection: asyncio leaves it out for sockets that name no protocol, and
+                # then every answer waits 40 ms for an acknowledgement.
+                sockets[-1].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
             for sock in sockets:
                 sock.close()

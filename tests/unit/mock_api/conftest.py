@@ -47,22 +47,26 @@ class Worker:
         )
 
 
-def worker_of(mock, request, name):
-    worker = Worker(mock, mock.token(name))
-    request.addfinalizer(worker.session.close)
-    return worker
+@pytest.fixture
+def worker_of(request):
+    def log_in(mock, name):
+        worker = Worker(mock, mock.token(name))
+        request.addfinalizer(worker.session.close)
+        return worker
+
+    return log_in
 
 
 @pytest.fixture
-def worker(mock, request):
-    return worker_of(mock, request, "worker1@example.com")
+def worker(mock, worker_of):
+    return worker_of(mock, "worker1@example.com")
 
 
 @pytest.fixture
-def other_worker(mock, request):
-    return worker_of(mock, request, "worker2@example.com")
+def other_worker(mock, worker_of):
+    return worker_of(mock, "worker2@example.com")
 
 
 @pytest.fixture
-def s3_worker(s3_mock, request):
-    return worker_of(s3_mock, request, "worker1@example.com")
+def s3_worker(s3_mock, worker_of):
+    return worker_of(s3_mock, "worker1@example.com")
