@@ -1,0 +1,299 @@
+"""The Docker engine: calls by docker-py, waiting and streams by connections that a stop can hang up."""
+
+import logging
+import math
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from functools import partial
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import requests
+from docker import APIClient
+from docker.auth import get_config_header, resolve_repository_name
+from docker.errors import APIError, DockerException, InvalidRepository, NotFound, StreamParseError
+from docker.utils import parse_host, parse_repository_tag
+from urllib3.exceptions import HTTPError
+
+from agent.core import engine_faults as faults
+from agent.core.container import LABEL_JOB
+from agent.core.engine_api import create_body, fact_of, log_of, message_in
+from agent.core.errors import AgentError, DiskTrouble, EngineTrouble, JobFailed, Stopped
+from agent.core.models import ContainerExit, ContainerFact, ContainerPlan, ContainerStatus, ImagePull
+from agent.core.pull import pulled
+from agent.core.stopping import Stop
+from agent.ports import Progress
+
+log = logging.getLogger(__name__)
+
+_LOOK_AGAIN_S = 30.0  # a wait looks at the container itself this often, whatever the stream says
+_PAUSE_S = 0.1  # before it asks again after the stream ended for nothing
+_MAX_LINE_BYTES = 1024 * 1024
+
+_FOREIGN = (DockerException, StreamParseError, HTTPError, HTTPException, OSError, ValueError)
+
+Judge = Callable[[str], AgentError]
+
+
+class DockerEngine:
+    """The engine at `base_url` (`unix:///…` or `tcp://…`); nothing is asked of it until a method is called.
+
+    `timeout_s`: what a call may take. `pull_idle_s`: how long a pull may go without any event.
+    """
+
+    def __init__(
+        self, base_url: str, agent_id: str, *, timeout_s: int = 30, pull_idle_s: float = 120
+    ) -> None:
+        self._base_url = base_url
+        self._agent_id = agent_id
+        self._timeout_s = timeout_s
+        self._pull_idle_s = pull_idle_s
+        self._lock = threading.Lock()
+        self._api: APIClient | None = None
+
+    def _client(self) -> Any:  # an APIClient; types-docker leaves some of its methods untyped
+        """The client, made (and its API version agreed on) when it is first needed."""
+        with self._lock:
+            if self._api is None:
+                self._api = APIClient(self._base_url, timeout=self._timeout_s)
+            return self._api
+
+    def ping(self) -> str:
+        """The engine's version, if it answers."""
+        with _translated("asking for its version"):
+            client = self._client()
+            says = client.version(api_version=False)
+            if says.get("ApiVersion") != client.api_version:  # Docker was updated: agree anew
+                self._api = None
+            return str(says.get("Version"))
+
+    def ensure_image(self, image: str, policy: ImagePull, *, stop: Stop, progress: Progress) -> None:
+        """Have the image here. A copy that is here serves whenever the registry does not give it."""
+        stop.check()
+        is_here = self._has_image(image)
+        if is_here and (policy is not ImagePull.ALWAYS or "@sha256:" in image):
+            return
+        if policy is ImagePull.NEVER:
+            raise JobFailed(f"image not found: {image} (IMAGE_PULL=never allows only images that are here)")
+        try:
+            self._pull(image, stop, progress)
+        except (EngineTrouble, JobFailed) as trouble:
+            if not is_here:
+                raise
+            log.warning("Using the copy of the image %s that is here: %s.", image, trouble)
+
+    def _has_image(self, image: str) -> bool:
+        doing = f"looking for the image {image}"
+        with _translated(doing, partial(faults.create_fault, image, doing)), suppress(NotFound):
+            self._client().inspect_image(image)
+            return True
+        return False
+
+    def _pull(self, image: str, stop: Stop, progress: Progress) -> None:
+        log.info("Pulling the image %s.", image)
+        judge = partial(faults.pull_fault, image)
+        with (
+            _translated(f"pulling the image {image}", judge, stop),
+            progress.task(f"image {image}", None) as task,
+            self._stream("POST", *self._pull_request(image), stop, self._pull_idle_s) as (_, answer),
+        ):
+            for more in pulled(iter(partial(answer.readline, _MAX_LINE_BYTES), b""), judge):
+                task.advance(more)
+        if not self._has_image(image):
+            raise EngineTrouble(f"the image {image} was pulled and is not there")
+
+    def _pull_request(self, image: str) -> tuple[str, dict[str, str]]:
+        """Path and headers, with the login for the image's registry that `docker login` left, if any."""
+        repository, tag = parse_repository_tag(image)
+        registry, _ = resolve_repository_name(repository)
+        login = get_config_header(self._client(), registry)
+        query = urlencode({"fromImage": repository, "tag": tag or "latest"})
+        headers = {"X-Registry-Auth": login.decode("ascii")} if login else {}
+        return f"/images/create?{query}", headers
+
+    def ensure_started(self, plan: ContainerPlan) -> ContainerFact:
+        """Create the container if there is none of that name, start it if it never ran, adopt it else."""
+        if self._ours(plan.name) is None:
+            self._create(plan)
+        fact = self._present(plan.name)
+        if fact.status is not ContainerStatus.CREATED:
+            log.info("Adopting container %s, which is %s.", plan.name, fact.status)
+            return fact
+        doing = f"starting container {plan.name}"
+        with _translated(doing, partial(faults.start_fault, doing)):
+            self._client().start(plan.name)
+        return self._present(plan.name)
+
+    def _create(self, plan: ContainerPlan) -> None:
+        doing = f"creating container {plan.name}"
+        with _translated(doing, partial(faults.create_fault, plan.image, doing)):
+            try:
+                self._client().create_container_from_config(create_body(plan), plan.name)
+            except APIError as error:
+                if error.status_code != HTTPStatus.CONFLICT:
+                    raise
+
+    def look(self, name: str) -> ContainerFact | None:
+        """What the engine knows of the container; None: nothing."""
+        with _translated(f"looking at container {name}"), suppress(NotFound):
+            return fact_of(self._client().inspect_container(name))
+        return None
+
+    def _ours(self, name: str) -> ContainerFact | None:
+        """Like `look`, but a container that somebody else made is trouble: it is never touched."""
+        fact = self.look(name)
+        if fact is not None:
+            faults.check_owner(fact, self._agent_id)
+        return fact
+
+    def _present(self, name: str) -> ContainerFact:
+        fact = self._ours(name)
+        if fact is None:
+            raise EngineTrouble(f"there is no container {name}")
+        return fact
+
+    def list_ours(self) -> list[ContainerFact]:
+        """All containers that carry our labels, those of other agents too."""
+        with _translated("listing the containers"):
+            found = self._client().containers(all=True, quiet=True, filters={"label": [LABEL_JOB]})
+        return [fact for each in found if (fact := self.look(str(each["Id"])))]
+
+    def wait(self, name: str, *, timeout_s: float, stop: Stop) -> ContainerExit | None:
+        """Sleep until the container has ended; None: it runs on when the time is over or `stop` is set.
+
+        The engine's answer only wakes us: it ends when the daemon restarts too, so `inspect` decides.
+        """
+        deadline = time.monotonic() + timeout_s
+        path = f"/containers/{name}/wait?condition=not-running"
+        while True:
+            with suppress(Stopped), _translated(f"waiting for container {name}", stop=stop):
+                with self._stream("POST", path, {}, stop, self._timeout_s) as (line, _):
+                    ended = self._watch(name, line, deadline, stop)
+                if ended is not None:
+                    return ended
+            if stop.is_set() or time.monotonic() >= deadline:
+                return None
+            stop.wait(_PAUSE_S)
+
+    def _watch(self, name: str, line: socket.socket, deadline: float, stop: Stop) -> ContainerExit | None:
+        """Look whenever something comes, or nothing for long; None once something came to no end."""
+        is_woken = False
+        while True:
+            stop.check()
+            fact = self._present(name)
+            if fact.status is ContainerStatus.CREATED:
+                raise EngineTrouble(f"container {name} was never started")
+            left_s = deadline - time.monotonic()
+            if fact.exit is not None or is_woken or left_s <= 0:
+                return fact.exit
+            is_woken = _sleep_on(line, min(left_s, _LOOK_AGAIN_S))
+
+    def save_log(self, name: str, path: Path, *, stop: Stop) -> None:
+        """Write the container's whole log, both streams in their order, to `path`, or leave that alone."""
+        part = path.with_name(f"{path.name}.part")
+        try:
+            with closing(self._log(name, stop)) as pieces, part.open("wb") as file:
+                file.writelines(pieces)
+            part.replace(path)
+        except OSError as error:
+            raise DiskTrouble(f"cannot write {path}: {error.strerror}") from error
+        finally:
+            with suppress(OSError):
+                part.unlink()
+
+    def _log(self, name: str, stop: Stop) -> Generator[bytes, None, None]:
+        path = f"/containers/{name}/logs?stdout=1&stderr=1"
+        with (
+            _translated(f"reading the log of container {name}", stop=stop),
+            self._stream("GET", path, {}, stop, self._timeout_s) as (_, answer),
+        ):
+            yield from log_of(answer.read)
+
+    def kill(self, name: str, *, grace_s: float) -> None:
+        """SIGTERM, after `grace_s` SIGKILL; harmless if it has ended or is gone."""
+        fact = self._ours(name)
+        if fact is None or fact.status in {ContainerStatus.CREATED, ContainerStatus.EXITED}:
+            return
+        with _translated(f"ending container {name}"), suppress(NotFound):
+            if fact.status is ContainerStatus.PAUSED:  # Docker ends no paused container
+                self._client().unpause(name)
+            self._client().stop(name, timeout=math.ceil(grace_s))
+
+    def remove(self, name: str) -> None:
+        """Kill and remove the container; harmless if it is gone."""
+        self.kill(name, grace_s=0)
+        with _translated(f"removing container {name}"), suppress(NotFound):
+            try:
+                self._client().remove_container(name, v=True, force=True)
+            except APIError as error:
+                if error.status_code != HTTPStatus.CONFLICT:
+                    raise
+                self._client().wait(name, timeout=self._timeout_s, condition="removed")
+
+    @contextmanager
+    def _stream(
+        self, method: str, path: str, headers: Mapping[str, str], stop: Stop, idle_s: float
+    ) -> Iterator[tuple[socket.socket, HTTPResponse]]:
+        """An answer to be read while it comes; `stop` hangs up, even before it began to come."""
+        path = f"/v{self._client().api_version}{path}"
+        with closing(HTTPConnection("docker")) as connection:
+            line = _dial(connection, self._base_url, idle_s)
+            with stop.attach(partial(_hang_up, line)):
+                connection.request(method, path, headers=headers)
+                with connection.getresponse() as answer:
+                    if answer.status >= HTTPStatus.BAD_REQUEST:
+                        raise APIError(message_in(answer.read(_MAX_LINE_BYTES)))
+                    yield line, answer
+
+
+def _dial(connection: HTTPConnection, base_url: str, timeout_s: float) -> socket.socket:
+    """Connect to the engine; a connection of its own, for no call of docker-py can be interrupted."""
+    where = urlsplit(str(parse_host(base_url)))
+    if where.scheme == "http+unix":
+        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.sock.settimeout(timeout_s)
+        connection.sock.connect(where.path)
+    else:
+        connection.sock = socket.create_connection((where.hostname, where.port), timeout_s)
+    return connection.sock
+
+
+def _hang_up(connection: socket.socket) -> None:
+    """End whatever reads from it, in another thread; it may be closed by now."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _sleep_on(connection: socket.socket, timeout_s: float) -> bool:
+    """Sleep until something comes or the connection ends; False when the time is over."""
+    poll = select.poll()  # unlike select, it takes descriptors over 1023
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(timeout_s * 1000))
+
+
+@contextmanager
+def _translated(doing: str, judge: Judge | None = None, stop: Stop | None = None) -> Iterator[None]:
+    """The one place where foreign errors become ours; `judge` says what the engine's refusals mean."""
+    try:
+        yield
+    except _FOREIGN as error:
+        if stop is not None:
+            stop.check()
+        raise _fault_of(error, doing, judge or partial(faults.engine_fault, doing)) from error
+
+
+def _fault_of(error: Exception, doing: str, judge: Judge) -> AgentError:
+    match error:
+        case APIError() | InvalidRepository():
+            return judge(str(getattr(error, "explanation", None) or error))
+        case requests.Timeout() | TimeoutError():
+            return EngineTrouble(f"Docker did not answer in time ({doing})")
+        case _:
+            return EngineTrouble(f"Docker cannot be reached ({doing}): {faults.cause_of(error)}")

@@ -1,0 +1,100 @@
+"""Whose fault it is when the container engine refuses; `message` is what it said, over several versions.
+
+Docker tells most of it in words alone: the texts are those of dockerd 20.10 to 29, runc and the registries.
+"""
+
+import re
+
+from agent.core.container import container_name
+from agent.core.errors import AgentError, DiskTrouble, EngineTrouble, JobFailed
+from agent.core.models import ContainerFact
+
+_MAX_CHARS = 300
+
+_NO_SPACE = "no space left on device"
+_MALFORMED = re.compile(r"invalid reference format|repository name must|invalid (index|tag)", re.IGNORECASE)
+_NO_IMAGE = re.compile(r"no such image", re.IGNORECASE)
+_NO_COMMAND = re.compile(r"no command specified", re.IGNORECASE)
+
+# runc names what it tried to run; a missing runtime, shim or docker-init is the host's fault.
+_NOT_STARTED = re.compile(
+    r"(?:starting container process caused|unable to start container process|during container init)"
+    r"[^\n]*?(exec:[^\n]*|argument list too long)|(unable to find (?:user|group)[^\n]*)",
+    re.IGNORECASE,
+)
+_HOSTS_PROGRAM = re.compile(r"docker-init|tini|nvidia-container|/proc/self/exe", re.IGNORECASE)
+
+_UNREACHABLE = re.compile(
+    r"dial tcp|no such host|lookup .* on|connection refused|timeout|timed out|deadline exceeded|canceled"
+    r"|toomanyrequests|too many requests|rate limit|unexpected http status|unexpected status"
+    r"|server error|x509|tls|EOF|connection reset|unreachable|proxyconnect|HTTP response to HTTPS",
+    re.IGNORECASE,
+)
+_NOT_THERE = re.compile(
+    r"manifest unknown|name unknown|not found|does not exist|denied|unauthorized|authorization|authentication"
+    r"|no matching manifest|not supported|unsupported",
+    re.IGNORECASE,
+)
+
+
+def one_line(text: object) -> str:
+    """The text as one line of bounded length, fit to be shown."""
+    return " ".join(str(text).split())[:_MAX_CHARS]
+
+
+def cause_of(error: BaseException) -> str:
+    """What lies at the bottom: the libraries wrap a `No such file or directory` up to four times."""
+    while (below := error.__cause__ or error.__context__) is not None:
+        error = below
+    return one_line(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+
+
+def check_owner(fact: ContainerFact, agent_id: str) -> None:
+    """Raise `EngineTrouble` if somebody else made the container: then it is never touched."""
+    if fact.job_id is None or container_name(fact.job_id) != fact.name:
+        raise EngineTrouble(f"container {fact.name} is not ours and has a name of ours: remove or rename it")
+    if fact.agent_id != agent_id:
+        raise EngineTrouble(f"container {fact.name} belongs to another agent ({one_line(fact.agent_id)})")
+
+
+def engine_fault(doing: str, message: str) -> AgentError:
+    """The engine refused and nothing says that the job is to blame. `doing`: what was tried."""
+    if _NO_SPACE in message:
+        return DiskTrouble(f"Docker: no space left on device ({doing})")
+    return EngineTrouble(f"Docker refused ({doing}): {one_line(message)}")
+
+
+def create_fault(image: str, doing: str, message: str) -> AgentError:
+    """The container could not be created."""
+    if _NO_IMAGE.search(message):
+        return JobFailed(f"image not found: {image}")
+    if _MALFORMED.search(message):
+        return _malformed(image)
+    if _NO_COMMAND.search(message):
+        return JobFailed(f"the job has no command and its image {image} brings none")
+    return engine_fault(doing, message)
+
+
+def start_fault(doing: str, message: str) -> AgentError:
+    """The container could not be started: what it was to run may be missing from its image."""
+    found = _NOT_STARTED.search(message)
+    if found and not _HOSTS_PROGRAM.search(found[0]):
+        why = (found[1] or found[2]).removesuffix(": unknown")
+        return JobFailed(f"command could not be started: {one_line(why)}")
+    return engine_fault(doing, message)
+
+
+def pull_fault(image: str, message: str) -> AgentError:
+    """The image could not be pulled: it does not exist, or its registry cannot be asked now."""
+    said = message.replace(image, "")  # its name may hold any of the words
+    if _NO_SPACE in said:
+        return DiskTrouble(f"no space left on device while the image {image} was pulled")
+    if _MALFORMED.search(said):
+        return _malformed(image)
+    if not _UNREACHABLE.search(said) and _NOT_THERE.search(said):
+        return JobFailed(f"image not found: {image} ({one_line(message)})")
+    return EngineTrouble(f"the registry does not give the image {image}: {one_line(message)}")
+
+
+def _malformed(image: str) -> JobFailed:
+    return JobFailed(f"image not found: {image[:200]!r} is no valid name of an image")
