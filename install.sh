@@ -4,7 +4,7 @@
 # Everything is in functions and main runs on the last line, so that a file cut short in a download does nothing.
 set -euo pipefail
 
-HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]:-$0}")" && pwd)
 CACHE=${XDG_CACHE_HOME:-/var/cache}/decode-agent
 LOG=$CACHE/install.log
 

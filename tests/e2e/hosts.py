@@ -64,11 +64,11 @@ class Host:
         ]
         if Path("/sys/fs/cgroup/cgroup.controllers").exists():
             options = [option for option in options if "SYSTEMD_PROC_CMDLINE" not in option]
-        # The volumes give the host's own Docker a file system that overlay2 can lie on.
-        volumes = ["--volume=/var/lib/docker", "--volume=/var/cache/decode-agent"]
+        # The volume gives the host's own Docker a file system that overlay2 can lie on.
+        options.append("--volume=/var/lib/docker")
         try:
             marks = ["--detach", f"--name={host.name}", f"--label={LABEL}", f"--hostname={kind}"]
-            host._ask("run", *marks, *options, *volumes, image, *INIT)
+            host._ask("run", *marks, *options, image, *INIT)
             host._await_boot()
             host._connect()
         except BaseException:
