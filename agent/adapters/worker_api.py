@@ -12,7 +12,7 @@ import requests
 from pydantic import BaseModel, ConfigDict, ValidationError
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from agent.core.errors import AccountTrouble, AgentError, ApiTrouble, JobFailed, JobGone
 from agent.core.models import FileRequest, Offer, UploadKind, Word
@@ -82,7 +82,8 @@ class WorkerApi:
         self._tokens = tokens
         self._timeout_s = timeout_s
         self._session = requests.Session()
-        self._session.headers.update({"User-Agent": user_agent, "Accept": "application/json"})
+        headers = {"User-Agent": user_agent, "Accept": "application/json", "Accept-Encoding": "identity"}
+        self._session.headers.update(headers)
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=16))
@@ -224,15 +225,16 @@ def _answer_of(response: requests.Response) -> Answer:
 
 
 def _body_of(response: requests.Response) -> bytes:
-    """The body; a huge one or one that drips for ever is refused."""
+    """The body as it was sent; a huge one or one that drips for ever is refused."""
     body = bytearray()
     deadline = time.monotonic() + ANSWER_MAX_S
-    for chunk in response.iter_content(64 * 1024):
+    read = getattr(response.raw, "read1", response.raw.read)  # urllib3 1.26 has no read1
+    while chunk := read(64 * 1024):
         body += chunk
         if len(body) > ANSWER_MAX_BYTES:
             raise requests.ConnectionError(f"the answer is over {ANSWER_MAX_BYTES >> 20} MiB")
         if time.monotonic() > deadline:
-            raise requests.ConnectionError(f"the answer took over {ANSWER_MAX_S:.0f} s")
+            raise requests.ConnectionError(f"the answer took over {ANSWER_MAX_S:g} s")
     return bytes(body)
 
 
@@ -241,7 +243,7 @@ def _cause_of(error: Exception, base_url: str) -> str:
     match error:
         case requests.ConnectTimeout():
             return f"{base_url} cannot be reached (timed out)"
-        case requests.Timeout():
+        case requests.Timeout() | ReadTimeoutError():
             return f"{base_url} did not answer in time"
         case requests.exceptions.SSLError():
             return f"no safe connection to {base_url} (TLS): {one_line(str(_root_of(error)), 160)}"
