@@ -105,7 +105,7 @@ def test_refused_refresh_falls_back_to_the_password(mock, tokens_of, clock):
 
 
 def test_a_token_outlives_a_failed_renewal(mock, tokens_of, clock):
-    """While the old one is good, an outage of the login service is a warning and not asked about at each call."""
+    """While the old one is good, an outage of the login service is a warning, once."""
     tokens = tokens_of()
     first = tokens.token()
     mock.fault("status", *LOGIN, status=503, times=None)
