@@ -59,6 +59,12 @@ def _add_serve_options(parser: argparse.ArgumentParser) -> None:
     add("--port", type=int, default=8000, help="port of the API; 0 for any free one (default: %(default)s)")
     add("--storage", choices=("local", "s3"), default="local", help="where files lie (default: %(default)s)")
     add("--storage-port", type=int, default=0, help="port of the S3-like storage (default: any free one)")
+    add(
+        "--data-root",
+        default="/user_data",
+        metavar="PATH",
+        help="beginning of local file ids; a relative one: ../user_data (default: %(default)s)",
+    )
     add("--root", type=Path, metavar="DIR", help="keep the files here (default: a folder removed at the end)")
     add("--token-life", type=float, default=3600, metavar="S", help="life of a token (default: %(default)s)")
     add("--url-life", type=float, default=600, metavar="S", help="life of an S3 URL (default: %(default)s)")

@@ -19,6 +19,7 @@ def serve(options: argparse.Namespace) -> int:
     """Serves until SIGINT or SIGTERM; returns 0."""
     settings = Settings(
         storage=options.storage,
+        data_root=options.data_root,
         token_life_s=options.token_life,
         url_life_s=options.url_life,
         job_timeout_s=options.job_timeout,
