@@ -1,0 +1,167 @@
+"""Log lines: readable, one per message, without secrets."""
+
+import io
+import json
+import logging
+import os
+import pty
+import sys
+
+import pytest
+
+from agent.adapters.console import JsonFormatter, LineFormatter, Redactor, format_for, set_up_logging
+from agent.core.joblog import JobLog
+
+JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl"
+
+
+@pytest.fixture
+def logged(capsys):
+    """Leaves logging as it was; calling it gives what was written."""
+    root, package = logging.getLogger(), logging.getLogger("agent")
+    handlers, level, package_level = root.handlers[:], root.level, package.level
+    yield lambda: capsys.readouterr().err
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    package.setLevel(package_level)
+    logging.captureWarnings(capture=False)
+
+
+def fail(text):
+    raise ValueError(text)
+
+
+def record(message, level=logging.INFO, **extra):
+    return logging.makeLogRecord(
+        {
+            "msg": message,
+            "levelno": level,
+            "levelname": logging.getLevelName(level),
+            "created": 0.0,
+            "name": "agent.x",
+        }
+        | extra
+    )
+
+
+def test_line():
+    """Time, level, message."""
+    line = LineFormatter("plain", Redactor(())).format(record("Job 3: Claimed."))
+    assert line.endswith(" INFO    Job 3: Claimed.")
+    assert line.startswith(("1970-01-01 ", "1969-12-31 "))
+
+
+def test_colour():
+    """Only warnings and worse stand out."""
+    formatter = LineFormatter("colour", Redactor(()))
+    assert "\x1b" not in formatter.format(record("fine"))
+    assert formatter.format(record("bad", logging.ERROR)).startswith("\x1b[31m")
+
+
+def test_journal():
+    """The level in front of every line, as sd-daemon(3) has it; the time is journald's."""
+    formatter = LineFormatter("journal", Redactor(()))
+    assert formatter.format(record("a\nb", logging.WARNING)) == "<4>a\n<4>    b"
+
+
+@pytest.mark.parametrize("shape", ["plain", "colour", "journal"])
+def test_no_line_is_forged(shape):
+    """What comes from a job neither begins a line of its own nor reaches the terminal's controls."""
+    text = LineFormatter(shape, Redactor(())).format(
+        record("name\r\x1b[2Jx\n2026-01-01 ERROR forged\u2028\ud800")
+    )
+    plain = text.replace("<6>", "")
+    assert "\r" not in plain
+    assert "\x1b" not in plain
+    assert plain.isprintable() or plain.replace("\n", "").isprintable()
+    assert all(line.startswith("    ") for line in plain.split("\n")[1:])
+    text.encode()
+
+
+def test_json():
+    """One object per line with the job's id and what else the call gave."""
+    try:
+        fail("why")
+    except ValueError:
+        exc_info = sys.exc_info()
+    line = JsonFormatter(Redactor(())).format(
+        record("Two\nlines \ud800", logging.ERROR, job_id=7, size=1.5, exc_info=exc_info)
+    )
+    assert "\n" not in line
+    said = json.loads(line)
+    assert "ValueError: why" in said.pop("traceback")
+    assert said == {
+        "ts": "1970-01-01T00:00:00.000+00:00",
+        "level": "error",
+        "message": "Two\nlines ?",
+        "logger": "agent.x",
+        "job_id": 7,
+        "size": "1.5",
+    }
+
+
+@pytest.mark.parametrize("shape", ["plain", "colour", "journal", "json"])
+def test_secrets_are_taken_out(logged, shape):
+    """Of messages, arguments and tracebacks: those of the settings, tokens, and signatures of URLs."""
+    password = 'p&ss "wörd\\1'
+    set_up_logging(shape, "debug", ["opaque-token", password, ""])
+    log = JobLog(logging.getLogger("agent.test"), 5)
+    log.info("%s and %r", password, {"a": password})
+    log.info(
+        f"http://x/?X-Amz-Credential=SECRET1&X-Amz-Signature=SECRET2&a={JWT} Authorization: Bearer SECRET3"
+    )
+    log.info("", extra={"token": "opaque-token"})
+    logging.getLogger("urllib3").warning("Failed to parse headers (url=/x?X-Amz-Signature=SECRET4)")
+    try:
+        fail(f"https://u:p%26ss%20%22w%C3%B6rd%5C1@h/ {password} opaque-token")
+    except ValueError:
+        log.exception("failed")
+    text = logged()
+    for secret in (password, json.dumps(password)[1:-1], "p%26ss", "opaque-token", "SECRET", JWT):
+        assert secret not in text
+    assert text.count("[hidden]") >= 8
+
+
+def test_short_secrets_are_left(logged):
+    """A password of one letter would hide every line."""
+    set_up_logging("plain", "info", ["a"])
+    logging.getLogger("agent").info("a banana")
+    assert "a banana" in logged()
+
+
+def test_levels(logged):
+    """Ours from the chosen level on; of libraries only warnings: their debug lines hold signed URLs."""
+    set_up_logging("plain", "debug", ())
+    logging.getLogger("agent.x").debug("ours")
+    logging.getLogger("urllib3").debug("theirs")
+    set_up_logging("plain", "warning", ())
+    logging.getLogger("agent.x").info("too low")
+    text = logged()
+    assert "ours" in text
+    assert "theirs" not in text
+    assert "too low" not in text
+    assert len(logging.getLogger().handlers) == 1
+
+
+def test_job_id_is_structured(logged):
+    """A job's story can be filtered."""
+    set_up_logging("json", "info", ())
+    JobLog(logging.getLogger("agent"), 12).info("Claimed.")
+    said = json.loads(logged())
+    assert (said["message"], said["job_id"]) == ("Job 12: Claimed.", 12)
+
+
+def test_which_format(tmp_path):
+    """JSON if asked for, colours at a terminal, levels for the journal that is really there."""
+    leader, follower = pty.openpty()
+    with os.fdopen(leader, "w"), os.fdopen(follower, "w") as terminal, (tmp_path / "f").open("w") as file:
+        stat = os.fstat(file.fileno())
+        ours = {"JOURNAL_STREAM": f"{stat.st_dev}:{stat.st_ino}"}
+        assert format_for(file, ours, json_lines=True) == "json"
+        assert format_for(file, ours, json_lines=False) == "journal"
+        assert format_for(file, {"JOURNAL_STREAM": "1:2"}, json_lines=False) == "plain"
+        assert format_for(file, {}, json_lines=False) == "plain"
+        assert format_for(io.StringIO(), ours, json_lines=False) == "plain"
+        assert format_for(terminal, {}, json_lines=False) == "colour"
+        assert format_for(terminal, {"NO_COLOR": "1"}, json_lines=False) == "plain"
+        assert format_for(terminal, {"TERM": "dumb"}, json_lines=False) == "plain"
