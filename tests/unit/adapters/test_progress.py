@@ -124,6 +124,13 @@ def live_threads():
     return sum("rich" in type(thread).__module__ for thread in threading.enumerate())
 
 
+def wait_until(is_true):
+    deadline = time.monotonic() + 5
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_bars_come_and_go(monkeypatch):
     """The display, and its thread, are there only while something is under way; log lines go above it."""
     terminal = Terminal()
@@ -134,15 +141,11 @@ def test_bars_come_and_go(monkeypatch):
             task.advance(MIB)
             assert live_threads() == 1
             sys.stderr.write("a line\n")
-        for _ in range(100):
-            if live_threads() == 0:
-                break
-            time.sleep(0.02)
-        assert live_threads() == 0
+            wait_until(lambda: "1.0/2.0 MiB" in terminal.getvalue())
+        wait_until(lambda: live_threads() == 0)
         assert sys.stderr is terminal
     text = terminal.getvalue()
     assert "first [bold]file[/bold][31m " in text
-    assert "1.0/2.0 MiB" in text
     assert text.count("a line") == 2
 
 
