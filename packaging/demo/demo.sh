@@ -59,9 +59,13 @@ demo_install_missing() {
 
 # Debian starts a service when it is installed. The demo was asked to leave no daemon behind that came with it.
 demo_stop_distribution_engine() {
-    unit_active docker.service || unit_active docker.socket || return 0
-    note "Debian's Docker service is stopped again; start it with: systemctl start docker"
-    quietly "systemctl stop" systemctl stop docker.socket docker.service containerd.service
+    if unit_active docker.service || unit_active docker.socket; then
+        note "Debian's Docker service is stopped again; start it with: systemctl start docker"
+        quietly "systemctl stop" systemctl stop docker.socket docker.service containerd.service
+    elif engine_answers "$SYSTEM_SOCKET"; then
+        note "Debian's Docker service is stopped again; start it with: service docker start"
+        quietly "service docker stop" service docker stop
+    fi
 }
 
 demo_make_venv() {
