@@ -1,0 +1,89 @@
+"""What a storage's answer means."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+MAX_RETRY_AFTER_S = 3600.0
+_MAX_COMPLAINT_CHARS = 200
+_SECRET_CHARS = 8
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", re.ASCII)
+_LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What follows the head of a good answer.
+
+    `start`: the position of its first byte in the file. `length_bytes`: None if it was not announced.
+    `validator`: the file's strong ETag, empty without one.
+    """
+
+    start: int
+    length_bytes: int | None
+    validator: str
+
+
+def read_content(status: int, headers: Mapping[str, str], *, asked_from: int) -> Content | None:
+    """What a 200 or 206 carries; None if it contradicts itself or what was asked.
+
+    `headers` are found by lower-case names; `asked_from` is where the `Range` began, 0 for none.
+    """
+    length = _read_length(headers)
+    chunked = "chunked" in headers.get("transfer-encoding", "").lower()
+    if length is None and not chunked:
+        return None  # its end could not be told from a broken connection
+    if chunked:
+        length = None
+    if status == 200:  # noqa: PLR2004 - HTTP's
+        return Content(0, length, _strong(headers.get("etag", "")))
+    said = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
+    if said is None or not asked_from:
+        return None
+    first, last, total = (int(number) for number in said.groups())
+    fits = first == asked_from and last == total - 1 and length in (None, total - first)
+    return Content(first, total - first, _strong(headers.get("etag", ""))) if fits else None
+
+
+def _read_length(headers: Mapping[str, str]) -> int | None:
+    text = headers.get("content-length", "").strip()
+    return int(text) if _LENGTH.fullmatch(text) else None
+
+
+def _strong(etag: str) -> str:
+    """The ETag if it vouches for every byte (RFC 9110, 8.8.1); a weak one does not."""
+    etag = etag.strip()
+    return etag if re.fullmatch(r'"[\x21\x23-\x7e]*"', etag) else ""
+
+
+def retry_after_s(header: str | None, now: float) -> float | None:
+    """How long a `Retry-After` asks us to wait, in seconds or as a date; an hour at most."""
+    if header is None:
+        return None
+    if _LENGTH.fullmatch(header.strip()):
+        wait_s = float(header)
+    else:
+        try:
+            wait_s = parsedate_to_datetime(header).timestamp() - now
+        except (ValueError, OverflowError):
+            return None
+    return min(max(wait_s, 0.0), MAX_RETRY_AFTER_S)
+
+
+def complaint(body: bytes, secrets: Iterable[str]) -> str:
+    """The human part of an error's body as one short line; nothing of it that only we should know."""
+    text = body.decode("utf-8", "replace")
+    found = [re.search(rf"<{tag}>([^<]*)", text) for tag in ("Code", "Message")]
+    if any(found):  # S3's XML: other elements of it repeat what was signed
+        text = ": ".join(match[1] for match in found if match)
+    elif detail := re.search(r'"detail"\s*:\s*"((?:[^"\\]|\\.)*)', text):
+        text = detail[1]
+    text = re.sub(r"<[^>]*>?", " ", text)
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _SECRET_CHARS:
+            text = text.replace(secret, "…")
+    text = re.sub(r"\?[^\s\"'<>]*=[^\s\"'<>]*", "?…", text)
+    text = re.sub(r"(?i)\bbearer\s+\S+|\beyJ[\w.-]+", "…", text)
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if len(text) <= _MAX_COMPLAINT_CHARS else text[: _MAX_COMPLAINT_CHARS - 1] + "…"
