@@ -99,24 +99,23 @@ class DockerEngine:
     def _pull(self, image: str, stop: Stop, progress: Progress) -> None:
         log.info("Pulling the image %s.", image)
         judge = partial(faults.pull_fault, image)
+        repository, tag = parse_repository_tag(image)
+        path = "/images/create?" + urlencode({"fromImage": repository, "tag": tag or "latest"})
         with (
             _translated(f"pulling the image {image}", judge, stop),
             progress.task(f"image {image}", None) as task,
-            self._stream("POST", *self._pull_request(image), stop, self._pull_idle_s) as (_, answer),
+            self._stream("POST", path, stop, self._pull_idle_s, self._login(repository)) as (_, answer),
         ):
             for more in pulled(iter(partial(answer.readline, _MAX_LINE_BYTES), b""), judge):
                 task.advance(more)
         if not self._has_image(image):
             raise EngineTrouble(f"the image {image} was pulled and is not there")
 
-    def _pull_request(self, image: str) -> tuple[str, dict[str, str]]:
-        """Path and headers, with the login for the image's registry that `docker login` left, if any."""
-        repository, tag = parse_repository_tag(image)
+    def _login(self, repository: str) -> Mapping[str, str]:
+        """The header with what `docker login` left for the registry, if anything."""
         registry, _ = resolve_repository_name(repository)
         login = get_config_header(self._client(), registry)
-        query = urlencode({"fromImage": repository, "tag": tag or "latest"})
-        headers = {"X-Registry-Auth": login.decode("ascii")} if login else {}
-        return f"/images/create?{query}", headers
+        return {"X-Registry-Auth": login.decode("ascii")} if login else {}
 
     def ensure_started(self, plan: ContainerPlan) -> ContainerFact:
         """Create the container if there is none of that name, start it if it never ran, adopt it else."""
@@ -174,7 +173,7 @@ class DockerEngine:
         path = f"/containers/{name}/wait?condition=not-running"
         while True:
             with suppress(Stopped), _translated(f"waiting for container {name}", stop=stop):
-                with self._stream("POST", path, {}, stop, self._timeout_s) as (line, _):
+                with self._stream("POST", path, stop) as (line, _):
                     ended = self._watch(name, line, deadline, stop)
                 if ended is not None:
                     return ended
@@ -209,10 +208,11 @@ class DockerEngine:
                 part.unlink()
 
     def _log(self, name: str, stop: Stop) -> Generator[bytes, None, None]:
+        self._present(name)
         path = f"/containers/{name}/logs?stdout=1&stderr=1"
         with (
             _translated(f"reading the log of container {name}", stop=stop),
-            self._stream("GET", path, {}, stop, self._timeout_s) as (_, answer),
+            self._stream("GET", path, stop) as (_, answer),
         ):
             yield from log_of(answer.read)
 
@@ -239,12 +239,12 @@ class DockerEngine:
 
     @contextmanager
     def _stream(
-        self, method: str, path: str, headers: Mapping[str, str], stop: Stop, idle_s: float
+        self, method: str, path: str, stop: Stop, idle_s: float = 0, headers: Mapping[str, str] = {}
     ) -> Iterator[tuple[socket.socket, HTTPResponse]]:
         """An answer to be read while it comes; `stop` hangs up, even before it began to come."""
         path = f"/v{self._client().api_version}{path}"
         with closing(HTTPConnection("docker")) as connection:
-            line = _dial(connection, self._base_url, idle_s)
+            line = _dial(connection, self._base_url, idle_s or self._timeout_s)
             with stop.attach(partial(_hang_up, line)):
                 connection.request(method, path, headers=headers)
                 with connection.getresponse() as answer:
