@@ -1,0 +1,191 @@
+"""`decode-agent check`: is everything set up, and how to mend what is not."""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from http import HTTPStatus
+from pathlib import Path
+
+from agent.adapters.console import Redactor
+from agent.adapters.progress import size_of
+from agent.adapters.tokens import expiry_of
+from agent.cli.connect import Connection, connect, read, secrets_of
+from agent.cli.exits import Exit
+from agent.core.errors import AccountTrouble, AgentError, ApiTrouble, ConfigError, HostTrouble, JobGone
+from agent.settings import SECRETS, Loaded, Settings
+
+_SOON_S = 600.0
+_GIB = 1024**3
+_LITTLE_SPACE_BYTES = 20 * _GIB
+_COLOURS = {"ok": "32", "warning": "33", "failed": "31", "skipped": "2"}
+
+
+class State(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the result; `fix` says what to do about it."""
+
+    about: str
+    state: State
+    text: str
+    fix: str = ""
+
+
+def check(arguments: Namespace) -> int:
+    """Print the findings; the exit code says the worst of them."""
+    try:
+        loaded = read(arguments)
+    except ConfigError as error:
+        fix = "mend the setting where it stands; .env.example explains each of them"
+        broken = [Finding("settings", State.FAILED, line, fix) for line in str(error).splitlines()]
+        _show(broken, as_json=arguments.json)
+        return Exit.CONFIG
+    redact = Redactor(secrets_of(loaded.settings))
+    findings = []
+    for finding in _findings(loaded):
+        shown = Finding(finding.about, finding.state, redact(finding.text), redact(finding.fix))
+        findings.append(shown)
+        if not arguments.json:
+            _show([shown], as_json=False)
+    if arguments.json:
+        _show(findings, as_json=True)
+    return Exit.FAILED if any(one.state is State.FAILED for one in findings) else Exit.OK
+
+
+def _findings(loaded: Loaded) -> Iterator[Finding]:
+    yield from settings_findings(loaded)
+    yield from folder_findings(loaded.settings)
+    connection = connect(loaded.settings)
+    with connection.api:
+        yield from account_findings(loaded.settings, connection)
+    yield docker_finding(loaded.settings)
+
+
+def settings_findings(loaded: Loaded) -> Iterator[Finding]:
+    """Where the settings that are not defaults came from, and what is odd about them."""
+    yield Finding("settings", State.OK, f"env file: {loaded.env_file or 'none'}")
+    for name, origin in loaded.origins.items():
+        value = "(hidden)" if name in SECRETS else getattr(loaded.settings, name.lower())
+        shown = " ".join(value) if isinstance(value, tuple) else value
+        yield Finding("settings", State.OK, f"{name}={shown} from {origin}")
+    for warning in loaded.warnings:
+        yield Finding("settings", State.WARNING, warning)
+
+
+def folder_findings(settings: Settings) -> Iterator[Finding]:
+    """Whether the agent may write where it keeps its state and the jobs' files, and how much room it has."""
+    for name in ("STATE_DIR", "PATH_HOST_BASE"):
+        folder: Path = getattr(settings, name.lower())
+        there = next(path for path in (folder, *folder.parents) if os.path.exists(path))  # noqa: PTH110  Path.exists raises where it may not look
+        made = "" if there == folder else " (will be made)"
+        try:
+            with tempfile.TemporaryFile(dir=there):
+                free_bytes = shutil.disk_usage(there).free
+        except OSError as error:
+            fix = f"run as root, or set {name} to a folder where this user may write"
+            text = f"{name}={folder}: cannot write in {there} ({error.strerror})"
+            yield Finding("folders", State.FAILED, text, fix)
+            continue
+        text = f"{name}={folder}{made}: {size_of(free_bytes)} free"
+        if free_bytes < _LITTLE_SPACE_BYTES:
+            fix = f"make room, or set {name} to a folder on a larger disk"
+            yield Finding("folders", State.WARNING, text, fix)
+        else:
+            yield Finding("folders", State.OK, text)
+
+
+def account_findings(settings: Settings, connection: Connection) -> Iterator[Finding]:
+    """Whether the API answers, the account can log in, and the API takes it as a worker."""
+    try:
+        connection.api.access_info()
+        yield Finding("api", State.OK, f"{settings.api_url} answers")
+    except HostTrouble as trouble:
+        fix = "check API_URL, the network and its proxy settings"
+        if "(TLS)" in str(trouble):
+            fix = "put the CA into /usr/local/share/ca-certificates, then: sudo update-ca-certificates"
+        yield Finding("api", State.FAILED, str(trouble), fix)
+        yield Finding("login", State.SKIPPED, "the API has to answer first")
+        return
+    try:
+        token = connection.tokens.token()
+    except AccountTrouble as refused:
+        yield Finding("login", State.FAILED, str(refused), "then run this check again")
+        return
+    except HostTrouble as trouble:
+        yield Finding("login", State.FAILED, str(trouble), "try again in a few minutes")
+        return
+    yield login_finding(settings, token, time.time())
+    yield worker_finding(connection)
+
+
+def login_finding(settings: Settings, token: str, now: float) -> Finding:
+    """How long the token is good for; one that was given by hand is not renewed."""
+    expiry = expiry_of(token)
+    left_min = None if expiry is None else (expiry - now) / 60
+    if settings.access_token is None:
+        return Finding("login", State.OK, f"logged in as {settings.username}")
+    if left_min is None:
+        return Finding("login", State.OK, "ACCESS_TOKEN is set; it does not say until when it is good")
+    fix = "set USERNAME and PASSWORD: then the agent renews its token by itself"
+    if left_min <= 0:
+        return Finding("login", State.FAILED, f"ACCESS_TOKEN expired {-left_min:.0f} min ago", fix)
+    return Finding("login", State.WARNING, f"ACCESS_TOKEN expires in {left_min:.0f} min", fix)
+
+
+def worker_finding(connection: Connection) -> Finding:
+    """Ask for a job that cannot be: the API looks at the account first, and nothing is claimed."""
+    accepted = Finding("account", State.OK, "the API takes it as a worker")
+    try:
+        connection.api.status(0)
+    except JobGone:
+        return accepted
+    except ApiTrouble as trouble:
+        if trouble.status == HTTPStatus.INTERNAL_SERVER_ERROR:  # what it says of ids that never were
+            return accepted
+        return Finding("account", State.FAILED, str(trouble), "try again in a few minutes")
+    except AgentError as error:
+        return Finding("account", State.FAILED, str(error), "then run this check again")
+    return accepted
+
+
+def docker_finding(settings: Settings) -> Finding:
+    """Whether Docker answers."""
+    from agent.adapters.docker_engine import DockerEngine  # noqa: PLC0415  the others are checked without it
+
+    try:
+        version = DockerEngine(settings.docker_host, "check", timeout_s=10).ping()
+    except AgentError as error:
+        fix = "start it: sudo systemctl start docker (where it is not there: sudo apt install docker.io)"
+        if "ermission" in str(error):
+            fix = "run as root, or join the group docker and log in anew: sudo usermod -aG docker $USER"
+        return Finding("docker", State.FAILED, f"{error}", fix)
+    return Finding("docker", State.OK, f"version {version} at {settings.docker_host}")
+
+
+def _show(findings: Sequence[Finding], *, as_json: bool) -> None:
+    if as_json:
+        is_ok = not any(one.state is State.FAILED for one in findings)
+        print(json.dumps({"ok": is_ok, "findings": [asdict(one) for one in findings]}, indent=2))
+        return
+    for one in findings:
+        state = f"{one.state:<8}"
+        if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+            state = f"\x1b[{_COLOURS[one.state]}m{state}\x1b[0m"
+        print(f"{state} {one.about:<9} {one.text}", flush=True)
+        if one.fix:
+            print(f"{'':18} → {one.fix}", flush=True)

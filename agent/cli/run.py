@@ -1,0 +1,39 @@
+"""`decode-agent run`: the agent in the foreground."""
+
+import logging
+import os
+import sys
+from argparse import Namespace
+
+from agent import __version__
+from agent.adapters.console import format_for, set_up_logging
+from agent.cli.connect import connect, log_in, read, secrets_of
+from agent.cli.exits import Exit
+from agent.core.errors import HostTrouble
+from agent.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def run(arguments: Namespace) -> int:
+    """Read the settings, log in, work until asked to stop."""
+    loaded = read(arguments)
+    settings = loaded.settings
+    shape = format_for(sys.stderr, os.environ, json_lines=arguments.json_logs)
+    set_up_logging(shape, settings.log_level, secrets_of(settings))
+    log.info(f"decode-agent {__version__} works for {settings.api_url}.")
+    for warning in loaded.warnings:
+        log.warning(f"{warning}.")
+    connection = connect(settings)
+    with connection.api:
+        try:
+            log_in(connection.tokens)
+        except HostTrouble as trouble:
+            log.warning(f"Not logged in yet: {trouble}.")
+        build_agent(settings)
+    return Exit.OK
+
+
+def build_agent(settings: Settings) -> None:
+    """Construct the adapters and run the daemon on them."""
+    raise NotImplementedError(f"the daemon is not wired up yet (state in {settings.state_dir})")
