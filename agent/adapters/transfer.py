@@ -263,7 +263,7 @@ def _plain_words(error: BaseException) -> str:
         error = below
     match error:
         case ssl.SSLCertVerificationError():
-            return f"its certificate is not trusted: {error.verify_message}"
+            return f"its certificate is not trusted: {getattr(error, 'verify_message', '')}"
         case TimeoutError() | UrllibTimeout():
             return "no answer in time"
         case RemoteDisconnected():

@@ -168,7 +168,14 @@ def _connect_for(future: "Future[socket.socket]", connect: Callable[[], socket.s
 class _Connection(HTTPConnection):
     """A connection that belongs to the thread's current attempt while that uses it."""
 
+    _refused = False  # with the rest of a body unsent: nothing else may follow
+
+    @property
+    def is_connected(self) -> bool:
+        return not self._refused and super().is_connected
+
     def _new_conn(self) -> socket.socket:
+        self._refused = False
         attempt = _CURRENT.get()
         sock = attempt.connect(super()._new_conn)
         attempt.hold(sock)
@@ -189,10 +196,8 @@ class _Connection(HTTPConnection):
             sock.settimeout(attempt.patience.idle_s)
         while data:
             if self._has_answered():
-                # Nothing more may follow on this connection, the body is not complete. urllib3 goes on to
-                # read the answer after this error.
-                sock.shutdown(socket.SHUT_WR)
-                raise BrokenPipeError("answered before all was sent")
+                self._refused = True
+                raise BrokenPipeError("answered before all was sent")  # after which urllib3 reads the answer
             sent = sock.send(data)
             attempt.moved(sent)
             data = data[sent:]

@@ -1,0 +1,92 @@
+"""What a storage's answer means, as tables."""
+
+import pytest
+
+from agent.core.answers import Content, complaint, read_content, retry_after_s
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "asked_from", "content"),
+    [
+        (200, {"content-length": "5", "etag": '"a"'}, 0, Content(0, 5, '"a"')),
+        (200, {"content-length": "5", "etag": '"a"'}, 3, Content(0, 5, '"a"')),
+        (200, {"content-length": "5", "etag": 'W/"a"'}, 0, Content(0, 5, "")),
+        (200, {"content-length": "5"}, 0, Content(0, 5, "")),
+        (200, {"content-length": "0"}, 0, Content(0, 0, "")),
+        (200, {"transfer-encoding": "gzip, Chunked"}, 0, Content(0, None, "")),
+        (200, {"transfer-encoding": "chunked", "content-length": "5"}, 0, Content(0, None, "")),
+        (200, {}, 0, None),
+        (200, {"content-length": "-1"}, 0, None),
+        (200, {"content-length": "1, 1"}, 0, None),
+        (200, {"content-length": "٣"}, 0, None),
+        (
+            206,
+            {"content-length": "2", "content-range": "bytes 3-4/5", "etag": '"a"'},
+            3,
+            Content(3, 2, '"a"'),
+        ),
+        (206, {"transfer-encoding": "chunked", "content-range": "bytes 3-4/5"}, 3, Content(3, 2, "")),
+        (206, {"content-length": "3", "content-range": "bytes 3-4/5"}, 3, None),
+        (206, {"content-length": "2", "content-range": "bytes 2-4/5"}, 3, None),
+        (206, {"content-length": "1", "content-range": "bytes 3-3/5"}, 3, None),
+        (206, {"content-length": "2", "content-range": "bytes 3-4/*"}, 3, None),
+        (206, {"content-length": "2", "content-range": "lines 3-4/5"}, 3, None),
+        (206, {"content-length": "2"}, 3, None),
+        (206, {"content-length": "5", "content-range": "bytes 0-4/5"}, 0, None),
+    ],
+)
+def test_contents_are_read(status: int, headers: dict[str, str], asked_from: int, content: Content | None):
+    """A content is taken only if all that is said about it fits together and to the question."""
+    assert read_content(status, headers, asked_from=asked_from) == content
+
+
+@pytest.mark.parametrize(
+    ("header", "wait_s"),
+    [
+        (None, None),
+        ("0", 0),
+        ("120", 120),
+        (" 7 ", 7),
+        ("86400", 3600),
+        ("Thu, 01 Jan 1970 00:20:00 GMT", 200),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 3600),
+        ("-5", None),
+        ("1.5", None),
+        ("later", None),
+        ("", None),
+        ("9" * 400, None),
+    ],
+)
+def test_waiting_is_bounded(header: str | None, wait_s: float | None):
+    """Seconds or a date, an hour at most; nonsense is as good as nothing."""
+    assert retry_after_s(header, now=1000.0) == wait_s
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"", ""),
+        (
+            b"<Error><Code>SlowDown</Code><Message>Reduce\nyour rate.</Message></Error>",
+            "SlowDown: Reduce your rate.",
+        ),
+        (b"<Error><Code>X</Code><StringToSign>SECRET</StringToSign></Error>", "X"),
+        (b'{"detail": "no \\"such\\" job", "token": "x"}', 'no \\"such\\" job'),
+        (b"<html><head><title>502 Bad Gateway</title></head>", "502 Bad Gateway"),
+        (b"see https://s3/x?X-Amz-Signature=abc&y=z now", "see https://s3/x?… now"),
+        (b"Authorization: Bearer abc.def was wrong", "Authorization: … was wrong"),
+        (b"token eyJhbGciOi.eyJzdWIi.sig", "token …"),
+        (b"key TOPSECRET99 is known", "key … is known"),
+        (b"is that so? yes", "is that so? yes"),
+        (b"\xff\x00\x1b[31mred", "\ufffd [31mred"),
+    ],
+)
+def test_complaints_are_one_safe_line(body: bytes, text: str):
+    """What a person can use of an error's body, and nothing that only we should know."""
+    assert complaint(body, ["TOPSECRET99", "that"]) == text
+
+
+def test_complaints_are_short():
+    """A page of HTML does not fill the log."""
+    assert len(complaint(b"word " * 1000, [])) == 200
