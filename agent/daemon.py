@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from queue import SimpleQueue
 from time import monotonic, time
 from typing import Any, Self
 
@@ -92,6 +93,7 @@ class Daemon:
         self._options = options
         self._stop = stop
         self._running: dict[threading.Thread, tuple[int, Slot]] = {}
+        self._ended: SimpleQueue[threading.Thread] = SimpleQueue()
         self._look_at = 0.0
         self._failed_looks = 0
         self._jobs_begun = 0
@@ -148,7 +150,8 @@ class Daemon:
         return [slot for slot in self._slots if slot.id not in busy]
 
     def _reap(self) -> None:
-        for thread in [one for one in self._running if not one.is_alive()]:
+        while not self._ended.empty():
+            thread = self._ended.get()
             thread.join()
             del self._running[thread]
             self._look_at = 0.0
@@ -206,7 +209,8 @@ class Daemon:
         def work() -> None:
             try:
                 runner.run()
-            finally:
+            finally:  # not by is_alive: the thread that rings is still alive
+                self._ended.put(threading.current_thread())
                 self.ring()
 
         thread = threading.Thread(target=work, name=f"job-{record.job_id}", daemon=True)
