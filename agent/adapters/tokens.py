@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
+from http.client import HTTPException
 from typing import Any, NoReturn, Protocol
 
 import requests
@@ -198,7 +199,7 @@ class CognitoTokens:
                 )
                 with closing(response):
                     return _login_of(response, _payload_of(response))
-        except (OSError, HTTPError, UnicodeError) as error:  # those of requests are OSErrors
+        except (OSError, HTTPError, HTTPException, ValueError) as error:  # those of requests are OSErrors
             host = one_line(url.partition("?")[0], 100)
             name = type(error).__name__
             raise ApiTrouble(f"the login service at {host} does not answer ({name})") from None

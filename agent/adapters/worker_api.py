@@ -3,6 +3,7 @@
 import time
 from contextlib import closing
 from datetime import UTC, datetime
+from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from types import MappingProxyType
 from typing import Any, Self
@@ -30,6 +31,7 @@ from agent.core.wire import (
 )
 from agent.ports import Tokens
 
+FOREIGN = (OSError, HTTPError, HTTPException, ValueError)  # those of requests are OSErrors
 ANSWER_MAX_BYTES = 16 * 1024 * 1024
 ANSWER_MAX_S = 60.0
 _NO_NEWS: News = MappingProxyType({})
@@ -47,6 +49,10 @@ class UserPool(BaseModel):
 
 class _AccessInfo(BaseModel):
     cognito: UserPool
+
+
+class _Refused(OSError):
+    """We do not take this answer."""
 
 
 class _Bearer(AuthBase):
@@ -191,7 +197,7 @@ class WorkerApi:
             )
             with closing(response):
                 return _answer_of(response)
-        except (OSError, HTTPError, UnicodeError) as error:  # those of requests are OSErrors
+        except FOREIGN as error:
             what = one_line(f"{method} {path.partition('?')[0]}")
             raise ApiTrouble(f"{what}: {_cause_of(error, self._base_url)}") from None
 
@@ -232,28 +238,34 @@ def _body_of(response: requests.Response) -> bytes:
     while chunk := read(64 * 1024):
         body += chunk
         if len(body) > ANSWER_MAX_BYTES:
-            raise requests.ConnectionError(f"the answer is over {ANSWER_MAX_BYTES >> 20} MiB")
+            raise _Refused(f"the answer is over {ANSWER_MAX_BYTES >> 20} MiB")
         if time.monotonic() > deadline:
-            raise requests.ConnectionError(f"the answer took over {ANSWER_MAX_S:g} s")
+            raise _Refused(f"the answer took over {ANSWER_MAX_S:g} s")
     return bytes(body)
 
 
 def _cause_of(error: Exception, base_url: str) -> str:
-    """What happened, for a person; the exception's own text holds the URL with its query."""
+    """What happened, for a person."""
     match error:
         case requests.ConnectTimeout():
             return f"{base_url} cannot be reached (timed out)"
         case requests.Timeout() | ReadTimeoutError():
             return f"{base_url} did not answer in time"
         case requests.exceptions.SSLError():
-            return f"no safe connection to {base_url} (TLS): {one_line(str(_root_of(error)), 160)}"
+            return f"no safe connection to {base_url} (TLS): {_root_text(error)}"
         case requests.exceptions.ProxyError():
             return f"the proxy to {base_url} fails: check HTTPS_PROXY, HTTP_PROXY, NO_PROXY"
-    return f"no answer from {base_url}: {one_line(str(_root_of(error)), 160)}"
+    return f"no answer from {base_url}: {_root_text(error)}"
+
+
+def _root_text(error: BaseException) -> str:
+    """What the system says; the libraries' own texts hold URLs and headers, so only their names count."""
+    root = _root_of(error)
+    is_systems = isinstance(root, OSError) and not isinstance(root, requests.RequestException)
+    return one_line(str(root), 160) if is_systems else type(root).__name__
 
 
 def _root_of(error: BaseException) -> BaseException:
-    """The innermost cause that says something."""
     cause = error.__cause__ or error.__context__ or getattr(error, "reason", None)
     for inner in (*error.args, cause):
         if isinstance(inner, BaseException) and inner is not error:
