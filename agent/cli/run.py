@@ -7,10 +7,10 @@ from argparse import Namespace
 
 from agent import __version__
 from agent.adapters.console import format_for, set_up_logging
+from agent.cli.build import run_agent
 from agent.cli.connect import connect, log_in, read, secrets_of
 from agent.cli.exits import Exit
 from agent.core.errors import HostTrouble
-from agent.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +30,5 @@ def run(arguments: Namespace) -> int:
             log_in(connection.tokens)
         except HostTrouble as trouble:
             log.warning(f"Not logged in yet: {trouble}.")
-        build_agent(settings)
+        run_agent(settings, connection, arguments)
     return Exit.OK
-
-
-def build_agent(settings: Settings) -> None:
-    """Construct the adapters and run the daemon on them."""
-    raise NotImplementedError(f"the daemon is not wired up yet (state in {settings.state_dir})")

@@ -17,11 +17,18 @@ class Machine:
     gpus: tuple[Gpu, ...] = ()
 
 
-def slots_of(machine: Machine) -> tuple[Slot, ...]:
-    """One slot for each GPU, memory and cores divided evenly; one slot without a GPU if there is none."""
+def slots_of(
+    machine: Machine, memory_cap_mib: int | None = None, cpu_cap: float | None = None
+) -> tuple[Slot, ...]:
+    """One slot for each GPU, memory and cores divided evenly; one slot without a GPU if there is none.
+
+    The caps are what a job may use at most: a slot offers no more.
+    """
     shares = max(1, len(machine.gpus))
     memory_mib = max(256, machine.memory_mib - RESERVED_MIB) // shares
-    cpu_cores = max(1, machine.cpu_cores // shares)
+    memory_mib = min(memory_mib, memory_cap_mib or memory_mib)
+    cpu_cores = machine.cpu_cores // shares
+    cpu_cores = max(1, min(cpu_cores, int(cpu_cap or cpu_cores)))
     if not machine.gpus:
         return (Slot(0, memory_mib, cpu_cores),)
     return tuple(Slot(index, memory_mib, cpu_cores, (gpu,)) for index, gpu in enumerate(machine.gpus))

@@ -1,0 +1,83 @@
+"""From settings to a running agent: the one place where the adapters of `run` are made."""
+
+import os
+import sys
+from argparse import Namespace
+from contextlib import closing
+
+from agent import __version__
+from agent.adapters.docker_engine import DockerEngine
+from agent.adapters.job_folder import LocalJobFolder
+from agent.adapters.journal import SqliteJournal
+from agent.adapters.progress import progress_for
+from agent.adapters.state_dir import hold_state_dir
+from agent.adapters.transfer import HttpTransfer
+from agent.cli.connect import Connection
+from agent.core.container import Limits
+from agent.core.models import Slot
+from agent.core.slots import Machine, slots_of
+from agent.core.stopping import Stop
+from agent.daemon import Daemon, Options, WakeUp
+from agent.heartbeat import Heartbeat
+from agent.phases import Policy, Tools
+from agent.settings import Settings
+
+_KIB = 1024
+_MIB = 1024 * 1024
+
+
+def run_agent(settings: Settings, connection: Connection, arguments: Namespace) -> None:
+    """Live until asked to stop, or until `--once` or `--until-idle` is fulfilled."""
+    options = Options(settings.timeout_job, settings.groups, arguments.once, arguments.until_idle)
+    transfer = HttpTransfer(
+        idle_timeout_s=settings.transfer_timeout,
+        floor_bytes_s=settings.transfer_floor_kib_s * _KIB,
+        pool_size=settings.transfers,
+    )
+    with (
+        hold_state_dir(settings.state_dir),
+        closing(SqliteJournal(settings.state_dir / "agent.db")) as journal,
+        closing(transfer),
+        WakeUp() as wake,
+    ):
+        tools = Tools(
+            connection.api,
+            transfer,
+            DockerEngine(settings.docker_host, journal.agent_id, pull_idle_s=settings.image_pull_idle),
+            journal,
+            lambda job_id: LocalJobFolder(settings.path_host_base, job_id),
+            progress_for(sys.stderr, json_lines=arguments.json_logs),
+            policy_of(settings),
+        )
+        heartbeat = Heartbeat(connection.api, settings.timeout_status)
+        Daemon(tools, heartbeat, slots_for(settings), options, Stop()).run(wake)
+
+
+def policy_of(settings: Settings) -> Policy:
+    """What the settings say about jobs; 0 in a limit stands for all that the slot has."""
+    limits = Limits(
+        network=settings.job_network,
+        memory_mib=settings.job_memory_mib or 0,
+        cpus=settings.job_cpus or 0.0,
+        shm_mib=settings.job_shm_mib or 0,
+        pids=settings.job_pids,
+        capabilities=settings.job_capabilities,
+        log_max_mib=settings.job_log_mib,
+    )
+    return Policy(
+        limits,
+        __version__,
+        pull=settings.image_pull,
+        allowed_images=settings.allowed_images,
+        max_runtime_s=settings.job_max_runtime,
+        stop_grace_s=settings.job_stop_grace,
+        transfers=settings.transfers,
+        transfer_budget_s=settings.retry_budget,
+    )
+
+
+def slots_for(settings: Settings) -> tuple[Slot, ...]:
+    """The shares of this machine, none larger than a job may use."""
+    memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _MIB
+    machine = Machine(memory_mib, len(os.sched_getaffinity(0)))
+    return slots_of(machine, settings.job_memory_mib, settings.job_cpus)
