@@ -3,28 +3,30 @@
 import logging
 import math
 import select
-import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import requests
 from docker import APIClient
 from docker.auth import get_config_header, resolve_repository_name
 from docker.errors import APIError, DockerException, InvalidRepository, NotFound, StreamParseError
-from docker.utils import parse_host, parse_repository_tag
+from docker.utils import parse_repository_tag
 from urllib3.exceptions import HTTPError
 
+from agent.adapters.docker_engine_oom import OomWatch
+from agent.adapters.docker_engine_stream import Stream, open_stream
 from agent.core import engine_faults as faults
 from agent.core.container import LABEL_JOB
-from agent.core.engine_api import create_body, fact_of, log_of, message_in
+from agent.core.engine_api import create_body, fact_of, log_of
 from agent.core.errors import AgentError, DiskTrouble, EngineTrouble, JobFailed, Stopped
 from agent.core.models import ContainerExit, ContainerFact, ContainerPlan, ContainerStatus, ImagePull
 from agent.core.pull import pulled
@@ -35,7 +37,6 @@ log = logging.getLogger(__name__)
 
 _LOOK_AGAIN_S = 30.0  # a wait looks at the container itself this often, whatever the stream says
 _PAUSE_S = 0.1  # before it asks again after the stream ended for nothing
-_MAX_LINE_BYTES = 1024 * 1024
 
 _FOREIGN = (DockerException, StreamParseError, HTTPError, HTTPException, OSError, ValueError)
 
@@ -104,9 +105,9 @@ class DockerEngine:
         with (
             _translated(f"pulling the image {image}", judge, stop),
             progress.task(f"image {image}", None) as task,
-            self._stream("POST", path, stop, self._pull_idle_s, self._login(repository)) as (_, answer),
+            self._stream("POST", path, stop, self._pull_idle_s, self._login(repository)) as stream,
         ):
-            for more in pulled(iter(partial(answer.readline, _MAX_LINE_BYTES), b""), judge):
+            for more in pulled(stream.lines(), judge):
                 task.advance(more)
         if not self._has_image(image):
             raise EngineTrouble(f"the image {image} was pulled and is not there")
@@ -171,17 +172,27 @@ class DockerEngine:
         """
         deadline = time.monotonic() + timeout_s
         path = f"/containers/{name}/wait?condition=not-running"
-        while True:
-            with suppress(Stopped), _translated(f"waiting for container {name}", stop=stop):
-                with self._stream("POST", path, stop) as (line, _):
-                    ended = self._watch(name, line, deadline, stop)
-                if ended is not None:
-                    return ended
-            if stop.is_set() or time.monotonic() >= deadline:
-                return None
-            stop.wait(_PAUSE_S)
+        with self._watch_memory(name) as memory:
+            while True:
+                with suppress(Stopped), _translated(f"waiting for container {name}", stop=stop):
+                    with self._stream("POST", path, stop) as stream:
+                        ended = self._watch(name, stream, memory, deadline, stop)
+                    if ended is not None:
+                        is_oom = ended.oom_killed or (ended.code != 0 and memory.has_killed())
+                        return replace(ended, oom_killed=is_oom)
+                if stop.is_set() or time.monotonic() >= deadline:
+                    return None
+                stop.wait(_PAUSE_S)
 
-    def _watch(self, name: str, line: socket.socket, deadline: float, stop: Stop) -> ContainerExit | None:
+    def _watch_memory(self, name: str) -> OomWatch:
+        with _translated(f"looking at container {name}"), suppress(NotFound):
+            details = self._client().inspect_container(name)
+            return OomWatch(str(details["Id"]), int(details["State"]["Pid"]))
+        raise EngineTrouble(f"there is no container {name}")
+
+    def _watch(
+        self, name: str, stream: Stream, memory: OomWatch, deadline: float, stop: Stop
+    ) -> ContainerExit | None:
         """Look whenever something comes, or nothing for long; None once something came to no end."""
         is_woken = False
         while True:
@@ -192,7 +203,7 @@ class DockerEngine:
             left_s = deadline - time.monotonic()
             if fact.exit is not None or is_woken or left_s <= 0:
                 return fact.exit
-            is_woken = _sleep_on(line, min(left_s, _LOOK_AGAIN_S))
+            is_woken = _sleep(stream, memory, min(left_s, _LOOK_AGAIN_S))
 
     def save_log(self, name: str, path: Path, *, stop: Stop) -> None:
         """Write the container's whole log, both streams in their order, to `path`, or leave that alone."""
@@ -212,9 +223,9 @@ class DockerEngine:
         path = f"/containers/{name}/logs?stdout=1&stderr=1"
         with (
             _translated(f"reading the log of container {name}", stop=stop),
-            self._stream("GET", path, stop) as (_, answer),
+            self._stream("GET", path, stop) as stream,
         ):
-            yield from log_of(answer.read)
+            yield from log_of(stream.read)
 
     def kill(self, name: str, *, grace_s: float) -> None:
         """SIGTERM, after `grace_s` SIGKILL; harmless if it has ended or is gone."""
@@ -239,43 +250,26 @@ class DockerEngine:
 
     @contextmanager
     def _stream(
-        self, method: str, path: str, stop: Stop, idle_s: float = 0, headers: Mapping[str, str] = {}
-    ) -> Iterator[tuple[socket.socket, HTTPResponse]]:
-        """An answer to be read while it comes; `stop` hangs up, even before it began to come."""
+        self, method: str, path: str, stop: Stop, idle_s: float | None = None, headers: Mapping[str, str] = {}
+    ) -> Iterator[Stream]:
         path = f"/v{self._client().api_version}{path}"
-        with closing(HTTPConnection("docker")) as connection:
-            line = _dial(connection, self._base_url, idle_s or self._timeout_s)
-            with stop.attach(partial(_hang_up, line)):
-                connection.request(method, path, headers=headers)
-                with connection.getresponse() as answer:
-                    if answer.status >= HTTPStatus.BAD_REQUEST:
-                        raise APIError(message_in(answer.read(_MAX_LINE_BYTES)))
-                    yield line, answer
+        idle_s = idle_s or self._timeout_s
+        with open_stream(self._base_url, method, path, stop=stop, idle_s=idle_s, headers=headers) as stream:
+            yield stream
 
 
-def _dial(connection: HTTPConnection, base_url: str, timeout_s: float) -> socket.socket:
-    """Connect to the engine; a connection of its own, for no call of docker-py can be interrupted."""
-    where = urlsplit(str(parse_host(base_url)))
-    if where.scheme == "http+unix":
-        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.sock.settimeout(timeout_s)
-        connection.sock.connect(where.path)
-    else:
-        connection.sock = socket.create_connection((where.hostname, where.port), timeout_s)
-    return connection.sock
-
-
-def _hang_up(connection: socket.socket) -> None:
-    """End whatever reads from it, in another thread; it may be closed by now."""
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
-
-
-def _sleep_on(connection: socket.socket, timeout_s: float) -> bool:
-    """Sleep until something comes or the connection ends; False when the time is over."""
+def _sleep(stream: Stream, memory: OomWatch, timeout_s: float) -> bool:
+    """Sleep until something comes in the stream or it ends; False when the time is over."""
     poll = select.poll()  # unlike select, it takes descriptors over 1023
-    poll.register(connection, select.POLLIN)
-    return bool(poll.poll(timeout_s * 1000))
+    poll.register(stream, select.POLLIN)
+    memory.register(poll)
+    deadline = time.monotonic() + timeout_s
+    while (left_s := deadline - time.monotonic()) > 0:
+        woken = {descriptor for descriptor, _ in poll.poll(left_s * 1000)}
+        if stream.fileno() in woken:
+            return True
+        memory.note(poll)
+    return False
 
 
 @contextmanager
