@@ -24,8 +24,11 @@ _NOT_STARTED = re.compile(
 )
 _HOSTS_PROGRAM = re.compile(r"docker-init|tini|nvidia-container|/proc/self/exe", re.IGNORECASE)
 
+# Where a message names the image, whose name may hold any of the words looked for.
+_NAMES = re.compile(r"\"[^\"]*\"(?:: \S+(?=: ))?|\bfor [^\s,]+", re.IGNORECASE)
+
 _UNREACHABLE = re.compile(
-    r"dial tcp|no such host|lookup .* on|connection refused|timeout|timed out|deadline exceeded|canceled"
+    r"dial tcp|no such host|lookup |connection refused|timeout|timed out|deadline exceeded|canceled"
     r"|toomanyrequests|too many requests|rate limit|unexpected http status|unexpected status"
     r"|server error|x509|tls|EOF|connection reset|unreachable|proxyconnect|HTTP response to HTTPS",
     re.IGNORECASE,
@@ -86,7 +89,7 @@ def start_fault(doing: str, message: str) -> AgentError:
 
 def pull_fault(image: str, message: str) -> AgentError:
     """The image could not be pulled: it does not exist, or its registry cannot be asked now."""
-    said = message.replace(image, "")  # its name may hold any of the words
+    said = _NAMES.sub("", message.replace(image, "") if "/" in image else message)
     if _NO_SPACE in said:
         return DiskTrouble(f"no space left on device while the image {image} was pulled")
     if _MALFORMED.search(said):
