@@ -27,6 +27,8 @@ IMPORT_TIMEOUT_S = 900
 SETTINGS = [
     "ENV PATH=/usr/local/bin:/usr/bin LANG=C.UTF-8 HOME=/root MPLBACKEND=Agg MPLCONFIGDIR=/tmp/matplotlib",
     "ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1",
+    # The demo jobs ask for one core: more threads would only wait for each other on it.
+    "ENV OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1",
     "WORKDIR /",
     'CMD ["/bin/sh"]',
 ]

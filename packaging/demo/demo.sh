@@ -110,13 +110,13 @@ demo_start_engine() {
     await "dockerd" "$ENGINE_PID" engine_answers "$WORK/docker.sock"
 }
 
-# await NAME PID COMMAND...: until the command succeeds; dies when the process ends before, or after a minute.
+# await NAME PID COMMAND...: until the command succeeds; dies when the process ends before, or after two minutes.
 await() {
-    local name=$1 pid=$2 tries=300
+    local name=$1 pid=$2 tries=600
     shift 2
     until "$@"; do
         kill -0 "$pid" 2>/dev/null || die "$name ended at once; its output is in $LOG"
-        [ $((tries -= 1)) -gt 0 ] || die "$name is not ready after a minute; its output is in $LOG"
+        [ $((tries -= 1)) -gt 0 ] || die "$name is not ready after two minutes; its output is in $LOG"
         sleep 0.2
     done
 }
