@@ -44,7 +44,8 @@ class Runner:
         self._is_recovered = is_recovered
         self._may_be_sent = is_recovered
         self._log = JobLog(log, record.job_id)
-        self._pulse = heartbeat.add(record.job_id, word_of(record.phase))
+        # A fresh job speaks once it is in the journal: what was never written down was never ours to lose.
+        self._pulse = heartbeat.add(record.job_id, word_of(record.phase) if is_recovered else None)
         self._work = Work(tools, slot, self._pulse, self._stop, self._save)
 
     def run(self) -> None:

@@ -14,7 +14,10 @@ _VERDICTS = {Word.FINISHED, Word.ERROR}
 
 @dataclass
 class FakeApi:
-    """Fulfils `ports.JobApi`; `said` is every accepted PUT in order, `refused` every one after a 404."""
+    """Fulfils `ports.JobApi`; `said` is every accepted PUT in order, `refused` every one after a 404.
+
+    `deletes_on`: the user deletes a job just before this word of it arrives.
+    """
 
     queue: dict[str, Any] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
@@ -23,6 +26,7 @@ class FakeApi:
     deleted: set[int] = field(default_factory=set)
     refused: list[tuple[int, Word]] = field(default_factory=list)
     uploads: dict[str, bytes] = field(default_factory=dict)
+    deletes_on: Word | None = None
 
     def claim(self, offer: Offer, limit: int) -> dict[str, Any]:
         """Dequeue; whoever loses the answer has lost the job until `time_out`."""
@@ -35,6 +39,8 @@ class FakeApi:
 
     def say(self, job_id: int, word: Word, details: str = "") -> None:
         """No transition is refused, as on the real API."""
+        if word is self.deletes_on:
+            self.deleted.add(job_id)
         if job_id in self.deleted:
             self.refused.append((job_id, word))
             raise JobGone(f"job {job_id}: 404")

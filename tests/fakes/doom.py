@@ -46,7 +46,12 @@ class _Shadow:
         def call(*args: Any, **kwargs: Any) -> Any:
             self._doom.pass_moment(f"before {full_name}")
             result = method(*args, **kwargs)
-            self._doom.pass_moment(f"after {full_name}")
+            try:
+                self._doom.pass_moment(f"after {full_name}")
+            except Killed:
+                if hasattr(result, "close"):  # the kernel closes what a dead process had open
+                    result.close()
+                raise
             return self._doom.over(result) if name in self._wrapped else result
 
         return call
