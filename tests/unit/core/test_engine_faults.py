@@ -26,7 +26,7 @@ OCI_NEW = (
         f"manifest for {IMAGE} not found: name unknown: repository name not known to registry",
         'Head "https://ghcr.io/v2/lab/timeout-denied/manifests/1": denied',
         f"no matching manifest for linux/amd64 in the manifest list entries: {IMAGE}",
-        "no matching manifest for linux/arm64/v8 in the manifest list entries: no match for platform in manifest",
+        "no matching manifest for linux/arm64/v8 in the manifest list entries: no match for platform",
         f'failed to resolve reference "{IMAGE}": {IMAGE}: not found',
         'Head "https://ghcr.io/v2/lab/x/manifests/1": denied: denied',
         'Head "https://ghcr.io/v2/lab/x/manifests/1": unauthorized: authentication required',
@@ -151,8 +151,8 @@ def test_a_command_that_cannot_be_started_is_the_jobs_fault(text, why):
     [
         'could not select device driver "" with capabilities: [[gpu]]',
         (
-            f"{OCI}process_linux.go:545: container init caused: Running hook #0:: error running hook: exit "
-            "status 1, stdout: , stderr: nvidia-container-cli: initialization error: nvml error: driver not loaded"
+            f"{OCI}process_linux.go:545: container init caused: Running hook #0:: error running "
+            "hook: exit status 1, stdout: , stderr: nvidia-container-cli: initialization error: nvml error"
         ),
         f'{OCI}exec: "docker-init": executable file not found in $PATH: unknown',
         'failed to create shim: exec: "containerd-shim-runc-v2": file does not exist: unknown',
