@@ -95,9 +95,7 @@ class Settings(BaseSettings):
     Sizes in MiB (KiB/s for the floor), times in seconds. None: not set, .env.example says what then counts.
     """
 
-    model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False
-    )
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     api_url: Url = Field(description=_URL)
     access_token: Token | None = Field(None, description="one token, without spaces")
@@ -218,7 +216,7 @@ def read_settings(
 def _read_first(given: Path | None, usual: tuple[Path, ...], cwd: Path) -> tuple[Path | None, EnvFile]:
     for path in (cwd / given,) if given is not None else usual:
         try:
-            return path, parse_env_file(path.read_text("utf-8-sig"), str(path))
+            return path, parse_env_file(path.read_text("utf-8"), str(path))
         except FileNotFoundError:
             if given is not None:
                 raise ConfigError(f"the env file {path} does not exist: check --env-file") from None

@@ -264,6 +264,7 @@ def test_no_warning_for_plain_http_to_this_machine(read, host):
 def test_secrets_are_never_shown(read, problem):
     """Neither in a repr nor in an error, be the value good or bad."""
     loaded = read("ACCESS_TOKEN='s3cret token'\nPASSWORD=s3cret\nUSERNAME=u")
+    assert "s3cret" not in repr(choose(NAMES, parse_env_file("PASSWORD=s3cret", "f"), {"USERNAME": "s3cret"}))
     assert "s3cret" not in repr(loaded) + str(loaded.settings) + loaded.settings.model_dump_json()
     said = problem("ACCESS_TOKEN='s3cret token'\nAPI_URL=https://u:s3cret@x", {"PASSWORD": "s3cret"})
     assert "ACCESS_TOKEN (from" in said

@@ -6,6 +6,7 @@ import logging
 import os
 import pty
 import sys
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -103,7 +104,7 @@ def test_json():
 @pytest.mark.parametrize("shape", ["plain", "colour", "journal", "json"])
 def test_secrets_are_taken_out(logged, shape):
     """Of messages, arguments and tracebacks: those of the settings, tokens, and signatures of URLs."""
-    password = 'p&ss "wörd\\1'
+    password = 'p&ss "wö/rd\\1'
     set_up_logging(shape, "debug", ["opaque-token", password, ""])
     log = JobLog(logging.getLogger("agent.test"), 5)
     log.info("%s and %r", password, {"a": password})
@@ -113,11 +114,20 @@ def test_secrets_are_taken_out(logged, shape):
     log.info("", extra={"token": "opaque-token"})
     logging.getLogger("urllib3").warning("Failed to parse headers (url=/x?X-Amz-Signature=SECRET4)")
     try:
-        fail(f"https://u:p%26ss%20%22w%C3%B6rd%5C1@h/ {password} opaque-token")
+        fail(f"{quote(password)} {quote(password, safe='')} {quote_plus(password)} {password} opaque-token")
     except ValueError:
         log.exception("failed")
     text = logged()
-    for secret in (password, json.dumps(password)[1:-1], "p%26ss", "opaque-token", "SECRET", JWT):
+    for secret in (
+        password,
+        repr(password)[1:-1],
+        json.dumps(password)[1:-1],
+        "p%26ss%20",
+        "p%26ss+",
+        "opaque-token",
+        "SECRET",
+        JWT,
+    ):
         assert secret not in text
     assert text.count("[hidden]") >= 8
 

@@ -137,11 +137,14 @@ def test_bars_come_and_go(monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal)
     bars = Bars()
     for name in ("first [bold]file[/bold]\x1b[31m", "second"):
-        with bars.task(name, 2 * MIB) as task, bars.task("other", None):
-            task.advance(MIB)
+        with bars.task(name, 2 * MIB) as task:
+            with bars.task("other", None):
+                task.advance(MIB)
             assert live_threads() == 1
             sys.stderr.write("a line\n")
             wait_until(lambda: "1.0/2.0 MiB" in terminal.getvalue())
+            task.advance(MIB)
+            wait_until(lambda: "2.0/2.0 MiB" in terminal.getvalue())
         wait_until(lambda: live_threads() == 0)
         assert sys.stderr is terminal
     text = terminal.getvalue()
