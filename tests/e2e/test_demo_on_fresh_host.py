@@ -87,6 +87,23 @@ def test_one_command_on_a_bare_machine_takes_a_job_through_its_life_twice(fresh_
     with capsys.disabled():
         times = f"first {seconds[0]:.0f} s, second {seconds[1]:.0f} s"
         print(f"\n{fresh_host.kind}: {times}, RMSE {rmse_nm} nm")  # noqa: T201 - worth seeing in CI's log
-    owners = fresh_host.run("find decode-agent/demo-outputs -printf '%u %P\\n'", user="admin").stdout
-    assert "admin smlm/output/rendering.png" in owners or "admin smlm/rendering.png" in owners
+    owned_by_caller(fresh_host)
+    an_engine_that_runs_is_used_and_left(fresh_host)
+
+
+def owned_by_caller(host):
+    """The outputs belong to whoever typed sudo."""
+    owners = host.run("find decode-agent/demo-outputs -printf '%u %P\\n'", user="admin").stdout
+    assert "admin smlm/output/rendering.png" in owners
     assert "root" not in owners
+
+
+def an_engine_that_runs_is_used_and_left(host):
+    """No second engine is started; the one of the distribution still runs afterwards, without a container."""
+    host.run("systemctl start docker")
+    running = host.run("pgrep -x dockerd").stdout
+    said, _ = run_demo(host)
+    assert "Using the Docker engine that runs here" in said
+    assert "Verdict: finished" in said
+    assert host.run("pgrep -x dockerd").stdout == running
+    assert host.run("ls /var/lib/docker/containers").stdout == ""
