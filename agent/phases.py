@@ -127,6 +127,7 @@ class Work:
             record = replace(record, container_started=True)
             self._save(record)
         ended = self._wait_for_end(plan.name, fact.started_at)
+        self._folder.create()  # it is there, unless somebody removed it while the container ran
         engine.save_log(plan.name, self._folder.log, stop=self._stop)
         limits = RunLimits(plan.memory_mib, self._tools.policy.max_runtime_s)
         outcome = outcome_of(ended, limits, _tail_of(self._folder.log))

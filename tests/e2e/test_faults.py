@@ -19,12 +19,13 @@ ENDPOINTS = {
 }
 
 
-def submit(mock, images):
+def submit(mock, images, **more):
     return mock.submit(
         image=images.busybox,
         files={"data/in": b"abc" * 1000},
         cmd=["cp /files/data/in /files/output/"],
         files_up=FILES,
+        **more,
     )
 
 
@@ -143,10 +144,9 @@ def test_a_presigned_url_that_expired(agent, mock, images):
 
 def test_a_malformed_row_at_the_head_of_the_queue(local_agent, local_mock, images):
     """It answers 500 to everyone: the agent keeps asking."""
-    bad = local_mock.submit(spec={"handler": {}})
-    good = submit(local_mock, images)
-    local_agent.start("--until-idle")
+    local_mock.submit(spec={"handler": {}})
+    local_agent.start("--once")
     wait_for(lambda: len(local_mock.requests("GET", "^/jobs$")) >= 2, "a second look")
-    local_mock.cancel(bad)
+    good = submit(local_mock, images, priority=9)
     assert local_agent.wait() == 0
     assert_good(local_mock, good)

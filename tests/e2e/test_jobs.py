@@ -63,7 +63,7 @@ def test_exit_3(local_agent, local_mock, images):
 def test_out_of_memory(local_agent, local_mock, images):
     """The reason names the limit."""
     local_agent.settings = {"DECODE_JOB_MEMORY_MIB": "64"}
-    job_id = local_mock.submit(image=images.busybox, cmd=["head -c 200m /dev/zero | tail | cat"])
+    job_id = local_mock.submit(image=images.busybox, cmd=["head -c 200m /dev/zero | tail"])
     job = finish(local_agent, local_mock, job_id)
     assert job.status == "error"
     assert job.runtime_details.startswith("killed: out of memory (limit 64 MiB)")

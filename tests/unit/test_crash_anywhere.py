@@ -13,26 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.job_folder import LocalJobFolder
-from agent.adapters.journal import SqliteJournal
-from agent.core.container import Limits
-from agent.core.models import ImagePull, Offer, Slot, Word
-from agent.core.retry import Backoff
-from agent.core.stopping import Stop
+from agent.core.models import Offer, Word
 from agent.daemon import record_of
-from agent.heartbeat import Heartbeat
-from agent.phases import Policy, Tools
 from agent.recover import load_resumed, reap_orphans
-from agent.runner import Runner
-from agent.steps import Unwatched, fetch_jobs
-from tests.fakes.api import FakeApi, FakeTransfer
+from agent.steps import fetch_jobs
 from tests.fakes.doom import Doom, Killed
-from tests.fakes.engine import FakeEngine, Script
+from tests.fakes.engine import Script
+from tests.unit.world import SLOT, World, spec
 
-SLOTS = (Slot(0, 1024, 2),)
-SOON = Backoff(0.0, 0.0)
-POLICY = Policy(Limits(), "0", pull=ImagePull.NEVER, transfers=1, backoff=SOON, transfer_backoff=SOON)
-IMAGE = "demo:1"
 WRITES = {"output/a.csv": b"a", "output/deep/b.csv": b"bb"}
 SUCCESS = Script(0, log=b"last words\n", writes=WRITES)
 ARRIVES = {
@@ -40,12 +28,6 @@ ARRIVES = {
     "7/output/output/deep/b.csv": b"bb",
     "7/log/log/container.log": b"last words\n",
 }
-
-
-def spec(*, image=IMAGE, down=None):
-    down = down or {"data/in.csv": "/u/in", "config/c.yaml": "/u/c"}
-    up = {"output": "output", "log": "log"}
-    return {"app": {"cmd": ["true"]}, "handler": {"image_url": image, "files_down": down, "files_up": up}}
 
 
 @dataclass(frozen=True)
@@ -85,63 +67,32 @@ CASES = {
 }
 
 
-class InlineHeartbeat(Heartbeat):
-    """Beats in the thread that changes a word, so that every death can be repeated."""
-
-    def add(self, job_id, word):
-        pulse = super().add(job_id, word)
-        pulse.beat(0.0)
-        return pulse
-
-    def say(self, pulse, word):
-        super().say(pulse, word)
-        pulse.beat(0.0)
-
-
-class World:
-    """What outlives the agent: the API, the engine, the disk."""
+class Doomed(World):
+    """A workstation whose agent dies."""
 
     def __init__(self, path, case):
-        self.path = path
-        self.api = FakeApi(queue={"7": case.spec}, files={"/u/in": b"input", "/u/c": b"epochs: 2"})
+        super().__init__(path)
+        self.api.queue["7"] = case.spec
         self.api.deletes_on = case.deletes_on
-        self.engine = FakeEngine()
-        self.engine.images = {IMAGE}
         self.engine.scripts[7] = case.script
 
     def live(self, doom):
         """One life of the agent: from its start to its end or its death."""
-        journal = SqliteJournal(self.path / "agent.db")
-        self.engine.agent_id = journal.agent_id
-        tools = Tools(
-            api=doom.over(self.api),
-            transfer=doom.over(FakeTransfer(self.api)),
-            engine=doom.over(self.engine),
-            journal=doom.over(journal),
-            folder_of=lambda job_id: doom.over(LocalJobFolder(self.path / "jobs", job_id), "part"),
-            progress=Unwatched(),
-            policy=POLICY,
-        )
+        journal = self.journal()
+        tools = self.tools(journal, doom.over)
         try:
-            self._work(tools)
+            resumed = load_resumed(tools.journal, (SLOT,))
+            reap_orphans(tools.engine, tools.journal)
+            for record, _ in resumed:
+                self.runner(tools, record, is_recovered=True).run()
+            for job in fetch_jobs(tools.api, Offer(1024, 2)):
+                self.runner(tools, record_of(job, SLOT, 1000.0), is_recovered=False).run()
         finally:
             journal.close()
 
-    def _work(self, tools):
-        resumed = load_resumed(tools.journal, SLOTS)
-        reap_orphans(tools.engine, tools.journal)
-        for record, slot in resumed:
-            self._run(tools, record, slot, is_recovered=True)
-        for job in fetch_jobs(tools.api, Offer(1024, 2)):
-            self._run(tools, record_of(job, SLOTS[0], 1000.0), SLOTS[0], is_recovered=False)
-
-    def _run(self, tools, record, slot, *, is_recovered):
-        heartbeat = InlineHeartbeat(tools.api, 30.0)
-        Runner(tools, heartbeat, slot, record, Stop(), is_recovered=is_recovered).run()
-
     def time_out(self, case):
         """The API puts a job back that was claimed and never heard of again."""
-        journal = SqliteJournal(self.path / "agent.db")
+        journal = self.journal()
         if not journal.active() and not self.api.verdicts(7) and not self.api.deleted:
             self.api.queue["7"] = case.spec
         journal.close()
@@ -149,7 +100,7 @@ class World:
 
 def die_and_live(path, case, *deaths):
     """The world after an agent that died at these moments, and the moment that was never reached, if any."""
-    world = World(path, case)
+    world = Doomed(path, case)
     for at in deaths:
         doom = Doom(at)
         try:

@@ -1,0 +1,170 @@
+"""One job's loop, when things around it go wrong."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from agent.core.errors import DiskTrouble, EngineTrouble
+from agent.core.models import ContainerStatus, Outcome, Phase, Record, Verdict, Word, parse_job
+from agent.core.reconcile import MAX_ATTEMPTS
+from agent.runner import UNEXPECTED_MAX
+from tests.fakes.engine import Script
+from tests.unit.world import SLOT, World, spec
+
+NAME = "decode-job-7"
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+@pytest.fixture
+def journal(world):
+    journal = world.journal()
+    yield journal
+    journal.close()
+
+
+@pytest.fixture
+def record(world):
+    world.api.claim(None, 1)
+    return Record(7, Phase.STAGING_IN, parse_job("7", spec()).spec, SLOT.id, 1000.0)
+
+
+def run(world, journal, record, *, is_recovered=False):
+    world.runner(world.tools(journal), record, is_recovered=is_recovered).run()
+    return world.api.verdicts(7)
+
+
+def failing(port, name, errors):
+    """Have a method raise these errors, one a call, before it works."""
+    method, left = getattr(port, name), list(errors)
+
+    def call(*args, **kwargs):
+        if left:
+            raise left.pop(0)
+        return method(*args, **kwargs)
+
+    setattr(port, name, call)
+
+
+@pytest.mark.parametrize("method", ["ensure_image", "look", "ensure_started", "wait", "save_log", "remove"])
+def test_an_engine_that_is_away_costs_time_only(world, journal, record, method):
+    """The same phase again until it works; the container runs once."""
+    failing(world.engine, method, [EngineTrouble("Docker is away")] * 4)
+    assert run(world, journal, record) == [(Word.FINISHED, "")]
+    assert world.engine.starts[NAME] == 1
+
+
+@pytest.mark.parametrize("method", ["save", "mark_uploaded", "close_job"])
+def test_a_full_disk_under_the_journal_costs_time_only(world, journal, record, method):
+    """What cannot be written down is done again."""
+    failing(journal, method, [DiskTrouble("the disk is full")] * 3)
+    assert run(world, journal, record) == [(Word.FINISHED, "")]
+    assert journal.active() == []
+
+
+def test_a_container_that_vanished_runs_again_from_the_start(world, journal, record):
+    """Somebody removed it: the folder is emptied, the inputs come anew, the verdict is the job's own."""
+    started = replace(record, phase=Phase.RUNNING, container_started=True, attempts=1)
+    journal.save(started)
+    folder = world.tools(journal).folder_of(7)
+    folder.create()
+    folder.make(("output", "half-done"))
+    assert run(world, journal, started, is_recovered=True) == [(Word.FINISHED, "")]
+    assert world.engine.starts[NAME] == 1
+
+
+def test_a_container_that_vanishes_again_and_again_fails_the_job(world, journal, record):
+    """Not for ever."""
+    started = replace(record, phase=Phase.RUNNING, container_started=True, attempts=MAX_ATTEMPTS)
+    journal.save(started)
+    ((word, details),) = run(world, journal, started, is_recovered=True)
+    assert word is Word.ERROR
+    assert details == f"its container vanished {MAX_ATTEMPTS} times"
+
+
+def test_it_remembers_that_the_container_ran(world, journal, record):
+    """Only so can one that is missing later be told from one that never was."""
+    seen = []
+    wait = world.engine.wait
+    world.engine.wait = lambda *args, **kwargs: (seen.extend(journal.active()), wait(*args, **kwargs))[1]
+    run(world, journal, record)
+    assert [(one.container_started, one.attempts) for one in seen] == [(True, 1)]
+
+
+def test_an_exited_container_is_read_not_run(world, journal, record):
+    """It ended while the agent was away."""
+    journal.save(replace(record, phase=Phase.RUNNING))
+    tools = world.tools(journal)
+    world.engine.scripts[7] = Script(3)
+    runner = world.runner(tools, replace(record, phase=Phase.RUNNING, attempts=1), is_recovered=True)
+    world.engine.ensure_started(runner._work._plan(record.spec))
+    world.engine.finish(NAME, 3)
+    runner.run()
+    assert world.api.verdicts(7) == [(Word.ERROR, "exit code 3")]
+    assert world.engine.starts[NAME] == 1
+
+
+def test_a_surprise_is_tried_again_then_fails_the_job_alone(world, journal, record, caplog):
+    """A bug of ours is logged with the job and does not keep the job for ever."""
+    failing(world.engine, "wait", [RuntimeError("who would have thought")] * UNEXPECTED_MAX)
+    ((word, details),) = run(world, journal, record)
+    assert word is Word.ERROR
+    assert details == "the agent failed: RuntimeError"
+    assert "who would have thought" in caplog.text
+    assert "Job 7:" in caplog.text
+
+
+def test_two_surprises_are_survived(world, journal, record):
+    """Twice is chance."""
+    failing(world.engine, "wait", [RuntimeError("hm")] * (UNEXPECTED_MAX - 1))
+    assert run(world, journal, record) == [(Word.FINISHED, "")]
+
+
+def test_a_job_that_is_gone_is_cleaned_up_without_a_word(world, journal, record):
+    """404 to the first keep-alive: container, folder and record go; the journal's history says gone."""
+    world.api.deletes_on = Word.RUNNING
+    assert run(world, journal, record) == []
+    assert world.engine.list_ours() == []
+    assert journal.active() == []
+    assert world.api.refused == [(7, Word.RUNNING)]
+
+
+def test_a_stop_while_it_runs_leaves_the_container_alone(world, journal, record):
+    """Detached: the record says RUNNING, the container runs on."""
+    world.engine.scripts[7] = Script(None)
+    thread = threading.Thread(target=run, args=(world, journal, record))
+    thread.start()
+    while world.engine.starts[NAME] == 0:
+        threading.Event().wait(0.005)
+    world.stop.set()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert [one.phase for one in journal.active()] == [Phase.RUNNING]
+    assert world.engine.look(NAME).status is ContainerStatus.RUNNING
+    assert world.api.verdicts(7) == []
+
+
+def test_its_time_is_over(tmp_path):
+    """JOB_MAX_RUNTIME ends the container; the reason says so."""
+    world = World(tmp_path, max_runtime_s=0.5)
+    world.api.claim(None, 1)
+    record = Record(7, Phase.STAGING_IN, parse_job("7", spec()).spec, SLOT.id, 1000.0)
+    world.engine.scripts[7] = Script(None)
+    journal = world.journal()
+    ((word, details),) = run(world, journal, record)
+    journal.close()
+    assert word is Word.ERROR
+    assert details.startswith("timed out after ")
+    assert world.engine.killed == [NAME]
+
+
+def test_a_refused_spec_is_reported(world, journal):
+    """A record without a spec has nothing before it but its report."""
+    world.api.claim(None, 1)
+    outcome = Outcome(Verdict.ERROR, "malformed job spec: app")
+    record = Record(7, Phase.REPORTING, None, SLOT.id, 1000.0, outcome=outcome)
+    assert run(world, journal, record) == [(Word.ERROR, "malformed job spec: app")]

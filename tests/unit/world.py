@@ -1,0 +1,77 @@
+"""A workstation for unit tests: the real runner and main thread on fakes that outlive them."""
+
+from agent.adapters.job_folder import LocalJobFolder
+from agent.adapters.journal import SqliteJournal
+from agent.core.container import Limits
+from agent.core.models import ImagePull, Slot
+from agent.core.retry import Backoff
+from agent.core.stopping import Stop
+from agent.heartbeat import Heartbeat
+from agent.phases import Policy, Tools
+from agent.runner import Runner
+from agent.steps import Unwatched
+from tests.fakes.api import FakeApi, FakeTransfer
+from tests.fakes.engine import FakeEngine
+
+SLOT = Slot(0, 1024, 2)
+SOON = Backoff(0.0, 0.0)
+IMAGE = "demo:1"
+
+
+def spec(*, image=IMAGE, down=None):
+    """A job with two inputs, an output folder and a log folder."""
+    down = down or {"data/in.csv": "/u/in", "config/c.yaml": "/u/c"}
+    up = {"output": "output", "log": "log"}
+    return {"app": {"cmd": ["true"]}, "handler": {"image_url": image, "files_down": down, "files_up": up}}
+
+
+class InlineHeartbeat(Heartbeat):
+    """Beats in the thread that changes a word, so that every run is like the other."""
+
+    def add(self, job_id, word):
+        pulse = super().add(job_id, word)
+        pulse.beat(0.0)
+        return pulse
+
+    def say(self, pulse, word):
+        super().say(pulse, word)
+        pulse.beat(0.0)
+
+
+class World:
+    """What outlives the agent: the API, the engine, the disk."""
+
+    def __init__(self, path, **policy):
+        self.path = path
+        self.api = FakeApi(queue={"7": spec()}, files={"/u/in": b"input", "/u/c": b"epochs: 2"})
+        self.engine = FakeEngine()
+        self.engine.images = {IMAGE}
+        self.stop = Stop()
+        self.policy = Policy(
+            Limits(),
+            "0",
+            **{"pull": ImagePull.NEVER, "transfers": 1, "backoff": SOON, "transfer_backoff": SOON} | policy,
+        )
+
+    def journal(self):
+        """Open the journal; whoever does closes it."""
+        journal = SqliteJournal(self.path / "agent.db")
+        self.engine.agent_id = journal.agent_id
+        return journal
+
+    def tools(self, journal, over=lambda port, *_: port):
+        """The tools of one life; `over` may put something between them and the agent."""
+        return Tools(
+            api=over(self.api),
+            transfer=over(FakeTransfer(self.api)),
+            engine=over(self.engine),
+            journal=over(journal),
+            folder_of=lambda job_id: over(LocalJobFolder(self.path / "jobs", job_id), "part"),
+            progress=Unwatched(),
+            policy=self.policy,
+        )
+
+    def runner(self, tools, record, *, is_recovered):
+        """One job's runner, beating inline."""
+        heartbeat = InlineHeartbeat(tools.api, 30.0)
+        return Runner(tools, heartbeat, SLOT, record, self.stop, is_recovered=is_recovered)
