@@ -38,6 +38,8 @@ def dockerd(_dockerd):
     """The session's own Docker engine, running and with `images`; the test's containers are removed."""
     yield _dockerd
     _dockerd.resume()
+    if not _dockerd.is_running:
+        _dockerd.start()
     _dockerd.remove_containers()
 
 

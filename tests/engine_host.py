@@ -17,6 +17,7 @@ import socket
 import subprocess
 import tarfile
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -166,6 +167,11 @@ class Dockerd:
             self.docker("import", *options, "-", name, stdin=rootfs)
         self.docker("import", "-", IMAGES.no_shell, stdin=_tar({"readme": (b"no program\n", 0o644)}))
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def pause(self) -> None:
         """Freeze it: connections are accepted by the kernel, nothing answers."""
         self._signal(signal.SIGSTOP)
@@ -180,7 +186,7 @@ class Dockerd:
         self.start()
 
     def end(self, number: signal.Signals) -> None:
-        """End the daemon alone; after SIGKILL its containers run on, to be found by the next `start`."""
+        """End the daemon; after SIGKILL its containers are left, to be found by the next `start`."""
         if self._process is None:
             return
         self._signal(number)
@@ -192,9 +198,12 @@ class Dockerd:
             self._process.kill()
             self._process.wait()
         self._process = None
+        # A containerd that dies along, but later, makes the next dockerd wait for it in vain.
+        _kill_all_about(f"{self.folder}/exec/containerd/containerd.toml")
+        (self.folder / "exec/containerd/containerd.pid").unlink(missing_ok=True)
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.is_running:
             self._process.send_signal(number)
 
     def remove_containers(self) -> None:
@@ -205,7 +214,7 @@ class Dockerd:
     def stop(self) -> None:
         """End it with all that it started, and remove every trace of it."""
         self.resume()
-        if self._process is not None and self._process.poll() is None:
+        if self.is_running:
             self.remove_containers()
         self.end(signal.SIGTERM)
         _kill_all_about(str(self.folder))
@@ -246,8 +255,8 @@ class Registry:
 
     @property
     def is_running(self) -> bool:
-        """Whether it was started and not ended."""
-        return self._process is not None
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     def _answers(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port), 1):
@@ -331,8 +340,9 @@ def _which(name: str) -> str | None:
 
 
 def _ending_with_us() -> list[str]:
-    """What makes a process end even if the tests are killed."""
-    return ["setpriv", "--pdeathsig", "TERM"] if _which("setpriv") else []
+    """What makes a process end even if the tests are killed; the kernel means the thread that started it."""
+    is_main = threading.current_thread() is threading.main_thread()
+    return ["setpriv", "--pdeathsig", "TERM"] if is_main and _which("setpriv") else []
 
 
 def _output(*command: str) -> str:

@@ -9,15 +9,20 @@ def pulled(lines: Iterable[bytes], fault_of: Callable[[str], Exception]) -> Iter
 
     Less than 0 where a layer begins anew. Raises what `fault_of` makes of an error among the events.
     """
-    layers: dict[str, int] = {}
+    here: dict[str, int] = {}
+    totals: dict[str, int] = {}
     for line in lines:
         event = json.loads(line)
         if "error" in event:
             raise fault_of(str(event["error"]))
-        size_bytes = (event.get("progressDetail") or {}).get("current")
-        if event.get("status") != "Downloading" or not isinstance(size_bytes, int):
-            continue
-        layer = str(event.get("id", ""))
-        more = size_bytes - layers.get(layer, 0)
-        layers[layer] = size_bytes
-        yield more
+        layer, detail = str(event.get("id", "")), event.get("progressDetail") or {}
+        match event.get("status"):
+            case "Downloading":
+                totals[layer] = int(detail.get("total", 0))
+                size_bytes = int(detail.get("current", 0))
+            case "Download complete":  # Docker leaves out most of the events before it
+                size_bytes = totals.get(layer, 0)
+            case _:
+                continue
+        yield size_bytes - here.get(layer, 0)
+        here[layer] = size_bytes

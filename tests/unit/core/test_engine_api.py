@@ -164,7 +164,7 @@ def down(layer, current):
 
 
 def test_a_pull_counts_the_bytes_of_all_layers():
-    """Also less than before, where a layer's download begins anew."""
+    """Also less than before, where a layer's download begins anew, and the rest once it is complete."""
     events = lines(
         {"status": "Pulling from lab/decode", "id": "1"},
         {"status": "Pulling fs layer", "progressDetail": {}, "id": "a"},
@@ -174,9 +174,11 @@ def test_a_pull_counts_the_bytes_of_all_layers():
         down("a", 5),
         {"status": "Extracting", "progressDetail": {"current": 999, "total": 1000}, "id": "a"},
         {"status": "Downloading", "id": "c"},
+        {"status": "Download complete", "progressDetail": {}, "id": "a"},
+        {"status": "Download complete", "progressDetail": {}, "id": "unheard of"},
         {"status": "Status: Downloaded newer image"},
     )
-    assert list(pulled(events, ValueError)) == [10, 30, 50, -55]
+    assert list(pulled(events, ValueError)) == [10, 30, 50, -55, 0, 95, 0]
 
 
 def test_an_error_among_the_events_is_raised_as_judged():
