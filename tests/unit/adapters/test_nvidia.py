@@ -1,0 +1,121 @@
+"""GPUs by a stand-in of NVIDIA's library, in a process of its own as the real one."""
+
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pynvml
+import pytest
+
+from agent.adapters import nvidia
+from agent.adapters.nvidia import find_gpus, list_gpus
+from agent.core.errors import HostTrouble
+from agent.core.models import Gpu
+
+SOURCE = Path(__file__).parents[2] / "fakes/nvml/nvml.c"
+ADA = f"gpu 0 {pynvml.NVML_DEVICE_ARCH_ADA} {24564 * 1024 * 1024} GPU-aaaa NVIDIA GeForce RTX 4090"
+OLD = f"gpu 0 0 {8000 * 1024 * 1024 + 5} GPU-bbbb Quadro"
+NEW = f"gpu 0 99 {1024 * 1024} GPU-cccc From the future"
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    if shutil.which("gcc") is None:
+        pytest.skip("not installed: gcc")
+    folder = tmp_path_factory.mktemp("nvml")
+    command = [
+        "gcc",
+        "-shared",
+        "-fPIC",
+        "-Wall",
+        "-Wextra",
+        "-o",
+        str(folder / "libnvidia-ml.so.1"),
+        str(SOURCE),
+    ]
+    subprocess.run(command, check=True)
+    return folder
+
+
+@pytest.fixture
+def driver(library, monkeypatch, tmp_path):
+    """Tells the stand-in what to say, a line each."""
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(library))
+
+    def say(*lines):
+        (tmp_path / "gpus").write_text("".join(f"{line}\n" for line in lines))
+        monkeypatch.setenv("NVML_FAKE_FILE", str(tmp_path / "gpus"))
+
+    return say
+
+
+def test_gpus_come_with_all_that_the_api_is_told(driver):
+    driver(ADA, OLD, NEW)
+    assert list_gpus() == (
+        Gpu("GPU-aaaa", "NVIDIA GeForce RTX 4090", "ada", 24564),
+        Gpu("GPU-bbbb", "Quadro", "", 8000),
+        Gpu("GPU-cccc", "From the future", "", 1),
+    )
+
+
+def test_a_driver_without_gpus_has_none(driver):
+    driver()
+    assert list_gpus() == ()
+
+
+def test_a_driver_that_is_not_loaded_is_no_trouble(driver):
+    del driver
+    assert list_gpus() == ()
+
+
+def test_a_machine_without_the_library_has_no_gpus(monkeypatch, tmp_path):
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError_LibraryNotFound:
+        assert list_gpus() == ()
+    else:
+        pytest.skip("this machine has NVIDIA's library")
+
+
+def test_a_gpu_that_is_lost_does_not_hide_the_others(driver, caplog):
+    driver(f"gpu {pynvml.NVML_ERROR_GPU_IS_LOST} 8 1 GPU-dead Dead", ADA)
+    assert [gpu.uuid for gpu in list_gpus()] == ["GPU-aaaa"]
+    assert "GPU 0 is left out: GPU is lost." in caplog.text
+
+
+def test_a_driver_that_disagrees_with_its_library_is_trouble_that_says_so(driver):
+    driver(f"init {pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH}")
+    with pytest.raises(HostTrouble, match="version mismatch"):
+        list_gpus()
+
+
+def test_a_hang_is_trouble_in_time(driver):
+    driver("hang")
+    began = time.monotonic()
+    with pytest.raises(HostTrouble, match="does not answer within 1 s"):
+        list_gpus(timeout_s=1)
+    assert time.monotonic() - began < 5
+
+
+def test_a_crash_is_trouble_not_the_agents_end(driver):
+    driver("crash")
+    with pytest.raises(HostTrouble, match="code -6"):
+        list_gpus()
+
+
+@pytest.mark.parametrize("error", pynvml.NVMLError.__subclasses__(), ids=lambda error: error.__name__)
+def test_every_error_of_nvml_is_handled(error, monkeypatch):
+    """Those that mean that there is nothing are no trouble, all others are."""
+
+    def fail():
+        raise error
+
+    monkeypatch.setattr(pynvml, "nvmlInit", fail)
+    absent = error in {pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded}
+    assert ("trouble" in find_gpus()) == (not absent)
+
+
+def test_the_process_is_the_module_itself():
+    assert nvidia.__name__ == "agent.adapters.nvidia"
