@@ -35,7 +35,7 @@ def test_comet_recovers_a_known_drift(local_agent, local_mock, image, tmp_path):
     )
     job = finish(local_agent, local_mock, job_id)
     assert job.status == "finished", job.runtime_details
-    assert b"COMET" in local_mock.output(job_id, "log/comet.log", "log")
+    assert b"comet-smlm" in local_mock.output(job_id, "log/comet.log", "log")
     outputs = tmp_path / "outputs"
     for one in local_mock.outputs(job_id):
         target = outputs / one.path
