@@ -1,5 +1,6 @@
 """From settings to a running agent: the one place where the adapters of `run` are made."""
 
+import logging
 import os
 import sys
 from argparse import Namespace
@@ -9,18 +10,22 @@ from agent import __version__
 from agent.adapters.docker_engine import DockerEngine
 from agent.adapters.job_folder import LocalJobFolder
 from agent.adapters.journal import SqliteJournal
+from agent.adapters.nvidia import list_gpus
 from agent.adapters.progress import progress_for
 from agent.adapters.state_dir import hold_state_dir
 from agent.adapters.transfer import HttpTransfer
 from agent.cli.connect import Connection
 from agent.core.container import Limits
-from agent.core.models import Slot
+from agent.core.errors import HostTrouble
+from agent.core.models import Gpu, Slot
 from agent.core.slots import Machine, slots_of
 from agent.core.stopping import Stop
 from agent.daemon import Daemon, Options, WakeUp
 from agent.heartbeat import Heartbeat
 from agent.phases import Policy, Tools
 from agent.settings import Settings
+
+log = logging.getLogger(__name__)
 
 _KIB = 1024
 _MIB = 1024 * 1024
@@ -76,8 +81,18 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
+def _gpus_for(settings: Settings) -> tuple[Gpu, ...]:
+    if settings.gpus == "none":
+        return ()
+    try:
+        return list_gpus()
+    except HostTrouble as trouble:
+        log.warning("Working without GPUs: %s.", trouble)
+        return ()
+
+
 def slots_for(settings: Settings) -> tuple[Slot, ...]:
     """The shares of this machine, none larger than a job may use."""
     memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _MIB
-    machine = Machine(memory_mib, len(os.sched_getaffinity(0)))
+    machine = Machine(memory_mib, len(os.sched_getaffinity(0)), _gpus_for(settings))
     return slots_of(machine, settings.job_memory_mib, settings.job_cpus)

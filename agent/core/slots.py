@@ -44,6 +44,6 @@ def offer_of(slot: Slot, groups: tuple[str, ...]) -> Offer:
         slot.cpu_cores,
         gpu_mem_mib=gpu.memory_mib,
         gpu_model=gpu.model,
-        gpu_archi=gpu.architecture,
+        gpu_archi=gpu.architecture or None,
         groups=groups,
     )
