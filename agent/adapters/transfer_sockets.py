@@ -191,24 +191,29 @@ class _Connection(HTTPConnection):
         if not isinstance(data, memoryview):
             super().send(data)
             return
-        attempt, sock = _CURRENT.get(), self.sock
-        if sock.gettimeout() != attempt.patience.idle_s:  # urllib3 sends with the timeout for connecting
-            sock.settimeout(attempt.patience.idle_s)
+        attempt = _CURRENT.get()
+        self.sock.settimeout(attempt.patience.idle_s)  # urllib3 sends with the timeout for connecting
         while data:
-            if self._has_answered():
+            if self._has_answered(attempt.patience.idle_s):
                 self._refused = True
                 raise BrokenPipeError("answered before all was sent")  # after which urllib3 reads the answer
-            sent = sock.send(data)
+            sent = self.sock.send(data)
             attempt.moved(sent)
             data = data[sent:]
 
-    def _has_answered(self) -> bool:
-        """Whether there is an answer already, so a refusal; TLS has messages that are no answer."""
+    def _has_answered(self, idle_s: float) -> bool:
+        """Wait until more can be sent, or True: there is an answer already, so a refusal.
+
+        Not with TLS, which has messages that are no answer.
+        """
         if type(self.sock) is not socket.socket:
             return False
         poll = select.poll()
-        poll.register(self.sock, select.POLLIN)
-        return bool(poll.poll(0))
+        poll.register(self.sock, select.POLLIN | select.POLLOUT)
+        events = poll.poll(idle_s * 1000)
+        if not events:
+            raise TimeoutError("nothing more is taken")
+        return bool(events[0][1] & select.POLLIN)
 
 
 class _TlsConnection(_Connection, HTTPSConnection):

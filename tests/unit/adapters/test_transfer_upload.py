@@ -109,7 +109,7 @@ def test_a_file_is_sent_to_s3(upload: Upload):
         ({"name": "file", "filename": "out.csv"}, CONTENT),
     ]
     assert sum(upload.heard) == len(CONTENT)
-    assert len(upload.heard) > 5
+    assert len(upload.heard) > 1
 
 
 def test_the_form_is_byte_for_byte_the_recorded_one(upload: Upload):
