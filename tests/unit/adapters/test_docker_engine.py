@@ -314,6 +314,7 @@ def test_a_wait_whose_stream_ends_for_nothing_goes_on(server, engine):
     server.answers["/wait"] = STREAM + b"0\r\n\r\n"
     server.answers["/json"] = ok(RUNNING)
     assert engine.wait("decode-job-7", timeout_s=0.5, stop=Stop()) is None
+    assert len(server.asked) < 30  # it does not ask as fast as it can
     ended = RUNNING.replace(b'"running"', b'"exited", "ExitCode": 3')
     threading.Timer(0.3, server.answers.update, [{"/json": ok(ended)}]).start()
     assert engine.wait("decode-job-7", timeout_s=20, stop=Stop()).code == 3
