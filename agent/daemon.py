@@ -31,6 +31,9 @@ from agent.steps import fetch_jobs
 log = logging.getLogger(__name__)
 
 LOOK_BACKOFF = Backoff(base_s=2.0, cap_s=120.0)
+DETACH_S = 5.0
+"""So long does a stop wait for job threads: being killed anywhere is harmless, being slow to stop is not."""
+
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -115,9 +118,15 @@ class Daemon:
                     break
         finally:
             self._stop.set()
-            for thread in list(self._running):
-                thread.join()
+            self._detach(monotonic() + DETACH_S)
             self._heartbeat.stop()
+
+    def _detach(self, deadline: float) -> None:
+        """Wait for the job threads to return; who hangs on the network is left: each record is saved."""
+        for thread, (job_id, _) in list(self._running.items()):
+            thread.join(max(0.0, deadline - monotonic()))
+            if thread.is_alive():
+                JobLog(log, job_id).warning("Leaving it in the middle of a request.")
 
     def resume(self) -> None:
         """Go on with the jobs of the journal."""

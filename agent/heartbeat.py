@@ -121,12 +121,12 @@ class Heartbeat:
         """Start the thread."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread; waits for a beat that is in flight."""
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """End the thread; waits so long at most for a beat that is in flight."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(timeout_s)
 
     def add(self, job_id: int, word: Word | None) -> Pulse:
         """A pulse for this job, its first beat at once."""

@@ -3,9 +3,8 @@
 import logging
 import random
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Lock
+from threading import Lock, Thread
 from time import monotonic
 from typing import TypeVar
 
@@ -55,9 +54,11 @@ class Parallel:
                 failures.append(error)
                 self.stop.set()
 
-        with ThreadPoolExecutor(self.width, thread_name_prefix="transfer") as pool:
-            for _ in range(self.width):
-                pool.submit(work)
+        threads = [Thread(target=work, name=f"transfer-{n}", daemon=True) for n in range(self.width)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
         if failures:
             raise failures[0]
 

@@ -102,3 +102,15 @@ def test_a_signal_detaches(local_agent, local_mock, images, dockerd, phase, numb
     assert local_agent.wait() == 0, local_agent.log
     assert local_mock.job(job_id).status == "finished"
     assert local_mock.output(job_id, "output/runs") == b"begun\n"
+
+
+def test_a_signal_ends_it_while_the_api_hangs(local_agent, local_mock, images, dockerd):
+    """A stop does not wait for an answer that does not come."""
+    job_id = submit(local_mock, images)
+    local_agent.start()
+    reach(local_agent, local_mock, job_id, "running")
+    hanging = local_mock.fault("hang", "PUT", "/status$", times=None)
+    wait_for(lambda: local_mock.state.faults.struck(hanging), "a keep-alive that hangs")
+    local_agent.signal(signal.SIGTERM)
+    assert local_agent.wait(10) == 0, local_agent.log
+    assert len(dockerd.docker("ps", "-q", "--filter", f"name=decode-job-{job_id}").split()) == 1

@@ -141,6 +141,21 @@ def test_the_thread_survives_what_nobody_thought_of(api, caplog):
     assert "nobody thought of" in caplog.text
 
 
+def test_stopping_does_not_wait_for_an_api_that_hangs(api, monkeypatch):
+    """A stop is quick; the beat in flight dies with the process."""
+    in_flight, go_on = threading.Event(), threading.Event()
+    monkeypatch.setattr(api, "say", lambda *_: (in_flight.set(), go_on.wait(30)))
+    heartbeat = Heartbeat(api, 30.0)
+    heartbeat.start()
+    heartbeat.add(7, Word.RUNNING)
+    assert in_flight.wait(30)
+    heartbeat.stop(timeout_s=0.1)
+    assert heartbeat._thread.is_alive()
+    go_on.set()
+    heartbeat._thread.join(30)
+    assert not heartbeat._thread.is_alive()
+
+
 def test_waiting_for_ownership_ends_with_a_stop(pulse):
     """A stopping agent does not hang on an API that is away."""
     stop = Stop()
