@@ -249,6 +249,7 @@ def test_two_can_wait_for_one(bench, engine):
 def test_a_kill_is_gentle_first(bench, engine):
     plan = bench.plan(1, Script(exit_code=None))
     engine.ensure_started(plan)
+    time.sleep(0.5)  # a SIGTERM that comes before init has its handler is lost
     engine.kill(plan.name, grace_s=10)
     assert engine.wait(plan.name, timeout_s=20, stop=Stop()).code == 143
 
