@@ -3,8 +3,8 @@
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from http.client import HTTPException, IncompleteRead, RemoteDisconnected
-from time import time
 from typing import Any, BinaryIO, Self
 from urllib.parse import parse_qsl, urlsplit
 
@@ -14,11 +14,12 @@ from urllib3.exceptions import TimeoutError as UrllibTimeout
 
 from agent.adapters.transfer_form import Form
 from agent.adapters.transfer_sockets import Attempt, Patience, StorageSession
-from agent.core.answers import Content, complaint, read_content, retry_after_s
+from agent.core.answers import Content, complaint, read_content
 from agent.core.errors import JobFailed, StorageTrouble
 from agent.core.models import FileRequest
 from agent.core.paths import shown
 from agent.core.stopping import Stop
+from agent.core.wire import retry_after_of
 from agent.ports import PartFile
 
 # Of one POST to S3: https://docs.aws.amazon.com/AmazonS3/latest/API/RESTObjectPOST.html
@@ -223,7 +224,7 @@ def _refusal(request: FileRequest, response: Response) -> StorageTrouble:
     what = _what_it_says(request, response) + (
         ", a redirect, which is not followed" if response.is_redirect else ""
     )
-    wait_s = retry_after_s(response.headers.get("Retry-After"), time())
+    wait_s = retry_after_of(response.headers.get("Retry-After", ""), datetime.now(UTC))
     return StorageTrouble(
         f"{_host_of(request)} answered {what}", status=response.status_code, retry_after_s=wait_s
     )

@@ -3,9 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 
-MAX_RETRY_AFTER_S = 3600.0
 _MAX_COMPLAINT_CHARS = 200
 _SECRET_CHARS = 8
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", re.ASCII)
@@ -55,20 +53,6 @@ def _strong(etag: str) -> str:
     """The ETag if it vouches for every byte (RFC 9110, 8.8.1); a weak one does not."""
     etag = etag.strip()
     return etag if re.fullmatch(r'"[\x21\x23-\x7e]*"', etag) else ""
-
-
-def retry_after_s(header: str | None, now: float) -> float | None:
-    """How long a `Retry-After` asks us to wait, in seconds or as a date; an hour at most."""
-    if header is None:
-        return None
-    if _LENGTH.fullmatch(header.strip()):
-        wait_s = float(header)
-    else:
-        try:
-            wait_s = parsedate_to_datetime(header).timestamp() - now
-        except (ValueError, OverflowError):
-            return None
-    return min(max(wait_s, 0.0), MAX_RETRY_AFTER_S)
 
 
 def complaint(body: bytes, secrets: Iterable[str]) -> str:

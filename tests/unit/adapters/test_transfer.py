@@ -18,6 +18,7 @@ import urllib3.exceptions
 from agent.adapters import transfer as transfer_module
 from agent.adapters.job_folder import LocalJobFolder
 from agent.adapters.transfer import HttpTransfer
+from agent.adapters.transfer_sockets import Attempt, Patience
 from agent.core.errors import Stopped, StorageTrouble
 from agent.core.models import FileRequest
 from agent.core.stopping import Stop
@@ -196,6 +197,18 @@ def test_a_proxy_of_the_environment_is_used(folder: LocalJobFolder, monkeypatch:
         with pytest.raises(Stopped):
             fetch(folder, "http://storage.test/y", stop)
         timer.join()
+
+
+def test_a_connection_that_comes_too_late_is_shut():
+    """An end between two waits is not lost: what is held next is of no use."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, Attempt(Patience(1, 1, 1, 60)) as attempt:
+        theirs.settimeout(5)
+        attempt.end()
+        attempt.hold(ours)
+        assert theirs.recv(1) == b""
+        with pytest.raises(ConnectionAbortedError):
+            attempt.connect(lambda: ours)
 
 
 def test_nothing_is_left_behind(folder: LocalJobFolder):

@@ -105,6 +105,7 @@ def test_nobody_gets_an_authorization_he_was_not_meant_to(
 
     with StorageServer(script) as server:
         download(server.url())
+        download(server.url())
         download(server.url().replace("//", "//user:pass@"))
     for sent in server.exchanges:
         assert "authorization" not in sent.headers

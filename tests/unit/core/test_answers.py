@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.core.answers import Content, complaint, read_content, retry_after_s
+from agent.core.answers import Content, complaint, read_content
 
 
 @pytest.mark.parametrize(
@@ -38,29 +38,6 @@ from agent.core.answers import Content, complaint, read_content, retry_after_s
 def test_contents_are_read(status: int, headers: dict[str, str], asked_from: int, content: Content | None):
     """A content is taken only if all that is said about it fits together and to the question."""
     assert read_content(status, headers, asked_from=asked_from) == content
-
-
-@pytest.mark.parametrize(
-    ("header", "wait_s"),
-    [
-        (None, None),
-        ("0", 0),
-        ("120", 120),
-        (" 7 ", 7),
-        ("86400", 3600),
-        ("Thu, 01 Jan 1970 00:20:00 GMT", 200),
-        ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
-        ("Fri, 31 Dec 9999 23:59:59 GMT", 3600),
-        ("-5", None),
-        ("1.5", None),
-        ("later", None),
-        ("", None),
-        ("9" * 400, None),
-    ],
-)
-def test_waiting_is_bounded(header: str | None, wait_s: float | None):
-    """Seconds or a date, an hour at most; nonsense is as good as nothing."""
-    assert retry_after_s(header, now=1000.0) == wait_s
 
 
 @pytest.mark.parametrize(
