@@ -196,24 +196,26 @@ def bench(arguments: argparse.Namespace, folder: Path) -> bool:
         for _ in range(arguments.size_mib):
             file.write(os.urandom(MIB))
     os.sync()
-    results: dict[str, list[dict[str, float]]] = {}
+    got, curled = folder / "jobs" / "1" / "files" / "in" / "big", folder / "curl"
+    results: dict[str, list[dict[str, float]]] = {"down": [], "up": []}
     with serving(arguments, folder, content) as (download, upload):
         for turn in range(arguments.rounds + 1):
             for task, request in ("down", download), ("up", upload):
-                os.sync()
-                agent = measure_agent(task, folder / "jobs", request(), size)
-                got = folder / "jobs" / "1" / "files" / "in" / "big"
+                one: dict[str, float] = {}
+                for who in ("agent", "curl") if turn % 2 else ("curl", "agent"):
+                    os.sync()
+                    if who == "agent":
+                        found = measure_agent(task, folder / "jobs", request(), size)
+                    else:
+                        found = measure_curl(task, curled if task == "down" else content, request())
+                        found["fsync_s"] = fsync_cost_s(curled) if task == "down" else 0.0
+                    one |= {f"{who}_{name}": value for name, value in found.items()}
                 if task == "down":
                     subprocess.run(["cmp", got, content], check=True)
                     got.unlink()
-                os.sync()
-                curl = measure_curl(task, folder / "curl" if task == "down" else content, request())
-                if task == "down":
-                    curl["fsync_s"] = fsync_cost_s(folder / "curl")
-                    (folder / "curl").unlink()
+                    curled.unlink()
                 if turn:  # the first one warms up
-                    results.setdefault(task, []).append({f"agent_{k}": v for k, v in agent.items()})
-                    results[task][-1] |= {f"curl_{k}": v for k, v in curl.items()}
+                    results[task].append(one)
     good = [report(task, found, size) for task, found in results.items()]
     return all(good)
 
