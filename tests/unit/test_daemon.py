@@ -11,6 +11,7 @@ from agent.core.models import Phase, Slot, Word, parse_job
 from agent.daemon import Daemon, Options, WakeUp, record_of
 from agent.heartbeat import Heartbeat
 from tests.fakes.engine import Script
+from tests.fakes.waiting import wait_until
 from tests.unit.world import SLOT, World, spec
 
 LOOK_S = 30.0
@@ -216,8 +217,7 @@ def test_a_signal_ends_it_and_leaves_the_job_in_the_journal(world, journal):
     daemon = Daemon(world.tools(journal), heartbeat, (SLOT,), Options(LOOK_S), world.stop)
 
     def signal_when_running():
-        while world.engine.starts["decode-job-7"] == 0:
-            threading.Event().wait(0.005)
+        wait_until(lambda: world.engine.starts["decode-job-7"])
         os.kill(os.getpid(), signal.SIGTERM)
 
     watcher = threading.Thread(target=signal_when_running)

@@ -1,7 +1,6 @@
 """The keep-alive: silent once ended, deaf to nothing, gone once and for all."""
 
 import threading
-from time import monotonic
 
 import pytest
 
@@ -10,6 +9,7 @@ from agent.core.models import Word
 from agent.core.stopping import Stop
 from agent.heartbeat import RETRY_S, Heartbeat, Pulse
 from tests.fakes.api import FakeApi
+from tests.fakes.waiting import wait_until
 
 
 class BadDay(FakeApi):
@@ -168,10 +168,3 @@ def test_waiting_for_ownership_ends_with_the_first_accepted_beat(pulse):
     """Work goes on once the API has called the job ours."""
     pulse.beat(0.0)
     pulse.wait_confirmed(Stop())
-
-
-def wait_until(condition, timeout_s=30.0):
-    end = monotonic() + timeout_s
-    while not condition():
-        assert monotonic() < end, "it never came true"
-        threading.Event().wait(0.005)

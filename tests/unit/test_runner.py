@@ -10,6 +10,7 @@ from agent.core.models import ContainerStatus, Outcome, Phase, Record, Verdict, 
 from agent.core.reconcile import MAX_ATTEMPTS
 from agent.runner import UNEXPECTED_MAX
 from tests.fakes.engine import Script
+from tests.fakes.waiting import wait_until
 from tests.unit.world import SLOT, World, spec
 
 NAME = "decode-job-7"
@@ -138,8 +139,7 @@ def test_a_stop_while_it_runs_leaves_the_container_alone(world, journal, record)
     world.engine.scripts[7] = Script(None)
     thread = threading.Thread(target=run, args=(world, journal, record))
     thread.start()
-    while world.engine.starts[NAME] == 0:
-        threading.Event().wait(0.005)
+    wait_until(lambda: world.engine.starts[NAME])
     world.stop.set()
     thread.join(30)
     assert not thread.is_alive()

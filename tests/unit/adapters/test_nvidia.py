@@ -12,6 +12,7 @@ from agent.adapters import nvidia
 from agent.adapters.nvidia import find_gpus, list_gpus
 from agent.core.errors import HostTrouble
 from agent.core.models import Gpu
+from tests.fakes.waiting import SOON_S
 
 SOURCE = Path(__file__).parents[2] / "fakes/nvml/nvml.c"
 ADA = f"gpu 0 {pynvml.NVML_DEVICE_ARCH_ADA} {24564 * 1024 * 1024} GPU-aaaa NVIDIA GeForce RTX 4090"
@@ -96,7 +97,7 @@ def test_a_hang_is_trouble_in_time(driver):
     began = time.monotonic()
     with pytest.raises(HostTrouble, match="does not answer within 1 s"):
         list_gpus(timeout_s=1)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < SOON_S  # the stand-in never answers
 
 
 def test_a_crash_is_trouble_not_the_agents_end(driver):

@@ -4,12 +4,12 @@ import io
 import logging
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from agent.adapters.progress import Bars, Lines, progress_for, size_of
+from tests.fakes.waiting import wait_until
 
 MIB = 1024 * 1024
 
@@ -122,13 +122,6 @@ def test_many_threads(kind, lines, clock, monkeypatch, caplog):
 
 def live_threads():
     return sum("rich" in type(thread).__module__ for thread in threading.enumerate())
-
-
-def wait_until(is_true):
-    deadline = time.monotonic() + 5
-    while not is_true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_bars_come_and_go(monkeypatch):

@@ -31,7 +31,7 @@ class Worker:
     def call(self, method, path, **arguments):
         """A request to the API with the token; ``path`` goes out as it stands."""
         headers = self.headers | arguments.pop("headers", {})
-        return self.session.request(method, self.mock.url + path, headers=headers, timeout=5, **arguments)
+        return self.session.request(method, self.mock.url + path, headers=headers, timeout=60, **arguments)
 
     def claim(self, **query):
         return self.call("GET", "/jobs", params={"memory": 1000, **query}).json()
@@ -43,7 +43,7 @@ class Worker:
     def follow(self, described, **arguments):
         """The request that an answer of ``files/url`` describes, without the token unless it says so."""
         return self.session.request(
-            described["method"], described["url"], headers=described["headers"], timeout=5, **arguments
+            described["method"], described["url"], headers=described["headers"], timeout=60, **arguments
         )
 
 

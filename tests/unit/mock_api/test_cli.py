@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
 from mock_api.cli import main
 from mock_api.options import UsageError, build_parser
 from mock_api.serve import read_account
+from tests.fakes.waiting import LONG_S, once, wait_until
 
 
 @pytest.fixture
@@ -47,8 +47,7 @@ def test_watching_prints_each_change_and_fetches(worker, run, tmp_path, verdict,
     """The exit code is the verdict."""
 
     def work():
-        while not worker.claim():
-            time.sleep(0.01)
+        wait_until(worker.claim)
         worker.put("1", "running")
         worker.put("1", "running")
         upload = "/jobs/1/files/upload?type=output&base_path=output%2Fsub"
@@ -68,10 +67,8 @@ def test_watching_prints_each_change_and_fetches(worker, run, tmp_path, verdict,
 def test_watching_ends_when_the_job_is_deleted_or_time_is_up(mock, run):
     """With codes of their own."""
     assert run("submit", "--image", "x", "--watch", "--timeout", "0")[0] == 5
-    timer = threading.Timer(0.1, mock.cancel, ["2"])
-    timer.start()
-    code, out, _ = run("submit", "--image", "x", "--watch")
-    timer.join()
+    with once(lambda: len(mock.state.queue.jobs()) == 2, lambda: mock.cancel("2")):
+        code, out, _ = run("submit", "--image", "x", "--watch")
     assert (code, out.splitlines()[-1]) == (4, "job 2 was deleted")
 
 
@@ -159,13 +156,11 @@ def test_serve_as_a_process(tmp_path):
     ]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        end = time.monotonic() + 20
-        while not ready.exists() and time.monotonic() < end:
-            time.sleep(0.02)
+        wait_until(ready.exists)
         url = ready.read_text().strip()
         assert main(["jobs", "--api", url]) == 0
         process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=20)
+        out, _ = process.communicate(timeout=LONG_S)
     assert process.returncode == 0
     assert url in out
     assert "worker1-token" in out

@@ -10,7 +10,7 @@ def initiate(worker, flow="USER_PASSWORD_AUTH", client_id="mock-client", target=
         f"{worker.mock.url}/",
         json={"AuthFlow": flow, "ClientId": client_id, "AuthParameters": parameters},
         headers={"x-amz-target": target, "content-type": "application/x-amz-json-1.1"},
-        timeout=5,
+        timeout=60,
     )
 
 
@@ -75,10 +75,10 @@ def test_challenges_are_200_without_tokens(worker, name, challenge):
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"AuthParameters": 1}'])
 def test_what_is_no_request_is_told(mock, worker, body):
     """A serialization error, not a crash."""
-    answer = worker.session.post(f"{mock.url}/", body, headers={"x-amz-target": TARGET}, timeout=5)
+    answer = worker.session.post(f"{mock.url}/", body, headers={"x-amz-target": TARGET}, timeout=60)
     assert (answer.status_code, answer.json()["__type"]) == (400, "SerializationException")
 
 
 def test_root_greets(mock, worker):
     """GET / is the API's."""
-    assert "message" in worker.session.get(mock.url, timeout=5).json()
+    assert "message" in worker.session.get(mock.url, timeout=60).json()

@@ -6,7 +6,7 @@ import pytest
 @pytest.fixture
 def call(mock, worker):
     def call_mock(method, path, **arguments):
-        return worker.session.request(method, f"{mock.url}/mock{path}", timeout=5, **arguments)
+        return worker.session.request(method, f"{mock.url}/mock{path}", timeout=60, **arguments)
 
     return call_mock
 

@@ -57,7 +57,7 @@ def test_ranges(mock, worker):
     etag = worker.follow(described).headers["etag"]
     for if_range, status in ((etag, 206), ('"other"', 200)):
         answer = worker.session.get(
-            described["url"], headers={"range": "bytes=4-", "if-range": if_range}, timeout=5
+            described["url"], headers={"range": "bytes=4-", "if-range": if_range}, timeout=60
         )
         assert answer.status_code == status
 
@@ -76,13 +76,13 @@ def test_expired_url(mock, worker):
 def test_two_ways_in_are_refused(mock, worker, job_id):
     """A token beside the signature: 400 for downloads and uploads."""
     described = download_of(mock, worker)
-    assert code_of(worker.session.get(described["url"], headers=worker.headers, timeout=5)) == (
+    assert code_of(worker.session.get(described["url"], headers=worker.headers, timeout=60)) == (
         400,
         "InvalidArgument",
     )
     form = form_of(worker, job_id)
     answer = worker.session.post(
-        form["url"], form["data"], files={"file": ("x", b"1")}, headers=worker.headers, timeout=5
+        form["url"], form["data"], files={"file": ("x", b"1")}, headers=worker.headers, timeout=60
     )
     assert code_of(answer) == (400, "InvalidArgument")
 
@@ -99,7 +99,7 @@ def test_two_ways_in_are_refused(mock, worker, job_id):
 def test_changed_url_is_refused(mock, worker, change, code):
     """Quoting it a second time is such a change."""
     url = change(download_of(mock, worker)["url"])
-    assert code_of(worker.session.get(url, timeout=5)) == (403, code)
+    assert code_of(worker.session.get(url, timeout=60)) == (403, code)
 
 
 def test_missing_things(mock, worker):
@@ -113,8 +113,8 @@ def test_missing_things(mock, worker):
     assert code_of(worker.follow(folder.json())) == (404, "NoSuchKey")
     mock.state.storage.delete(f"{mock.state.user_folder}/data/x")
     assert code_of(worker.follow(described)) == (404, "NoSuchKey")
-    assert code_of(worker.session.get(f"{mock.storage_url}/other/x", timeout=5)) == (404, "NoSuchBucket")
-    assert code_of(worker.session.delete(f"{mock.storage_url}/decode-data/x", timeout=5))[0] == 405
+    assert code_of(worker.session.get(f"{mock.storage_url}/other/x", timeout=60)) == (404, "NoSuchBucket")
+    assert code_of(worker.session.delete(f"{mock.storage_url}/decode-data/x", timeout=60))[0] == 405
 
 
 def test_one_form_serves_a_folder(mock, worker, job_id):

@@ -10,19 +10,20 @@ import requests
 
 from mock_api.server import RunningMock
 from mock_api.settings import Settings
+from tests.fakes.waiting import LONG_S, SOON_S, wait_until
 
 
 def test_nothing_is_left(tmp_path):
     """No thread, no listening socket, no temporary folder."""
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with RunningMock() as mock:
         folder = Path(mock._temporary.name)
         assert folder.is_dir()
-        assert requests.get(f"{mock.url}/access_info", timeout=5).ok
-    assert threading.active_count() == before
+        assert requests.get(f"{mock.url}/access_info", timeout=LONG_S).ok
+    assert set(threading.enumerate()) <= before
     assert not folder.exists()
     with pytest.raises(requests.ConnectionError):
-        requests.get(f"{mock.url}/access_info", timeout=5)
+        requests.get(f"{mock.url}/access_info", timeout=LONG_S)
     with RunningMock(root=tmp_path / "kept") as mock:
         mock.state.put_file("x", b"1")
     assert (tmp_path / "kept").is_dir()
@@ -35,7 +36,7 @@ def test_stops_at_once_with_clients_waiting(fault):
 
     def ask():
         try:
-            requests.get(f"{mock.url}/access_info", timeout=30)
+            requests.get(f"{mock.url}/access_info", timeout=LONG_S)
         except requests.RequestException:
             failed.set()
 
@@ -43,11 +44,10 @@ def test_stops_at_once_with_clients_waiting(fault):
         mock.fault(**fault)
         client = threading.Thread(target=ask)
         client.start()
-        while not any(request.fault for request in mock.requests()):
-            time.sleep(0.01)
+        wait_until(lambda: any(request.fault for request in mock.requests()))
         before = time.monotonic()
-    assert time.monotonic() - before < 1
-    client.join(5)
+    assert time.monotonic() - before < SOON_S
+    client.join(LONG_S)
     assert failed.is_set()
 
 
@@ -55,10 +55,11 @@ def test_idle_connections_do_not_hold_it_up():
     """Neither kept-alive ones nor those that never said a word."""
     with requests.Session() as session:
         with RunningMock() as mock:
-            session.get(f"{mock.url}/access_info", timeout=5)
+            mock._server.config.timeout_keep_alive = LONG_S
+            session.get(f"{mock.url}/access_info", timeout=LONG_S)
             silent = socket.create_connection(("127.0.0.1", int(mock.url.rpartition(":")[2])))
             before = time.monotonic()
-        assert time.monotonic() - before < 1
+        assert time.monotonic() - before < SOON_S
         silent.close()
 
 
