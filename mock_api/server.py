@@ -26,6 +26,7 @@ from mock_api.state import MockState, Output
 
 _START_TIMEOUT_S = 20
 _PATIENCE_S = 2
+_QUIET_TURNS = 5  # a connection that was just accepted shows up some turns of the loop later
 
 
 class _Server(uvicorn.Server):
@@ -50,18 +51,24 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Closes everything now, whoever is still waiting for an answer."""
-        for server in self.servers:
-            server.close()
+        # Accept no more, but close the listeners last: asyncio fails on what it accepted just before.
         for sock in sockets or []:
-            sock.close()
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
+            asyncio.get_running_loop().remove_reader(sock.fileno())
         deadline = asyncio.get_running_loop().time() + _PATIENCE_S
-        while self.server_state.tasks or self.server_state.connections:
+        quiet_turns = 0
+        while quiet_turns < _QUIET_TURNS:
+            is_busy = bool(self.server_state.tasks or self.server_state.connections)
+            quiet_turns = 0 if is_busy else quiet_turns + 1
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()
             await asyncio.sleep(0.001)
             if asyncio.get_running_loop().time() > deadline:
                 for task in self.server_state.tasks:
                     task.cancel()
+        for server in self.servers:
+            server.close()
+        for sock in sockets or []:
+            sock.close()
 
 
 class RunningMock:

@@ -2,9 +2,10 @@
 
     sudo python -m tests.bench.job [--jobs 15] [--size-mib 1024]
 
-Prints three things, each beside its reference in the same run:
+Prints four things, each beside its reference in the same run:
 
 - claim → container started, with one small input, beside `docker run` of the same image (create → started);
+- its user deletes the job → container gone, with TIMEOUT_STATUS=1 (bar: under 3 s);
 - container's end → `finished` at the API, with one small output (bar: under 0.3 s);
 - the agent's peak RSS with one input and one output of --size-mib (bar: under 100 MB).
 
@@ -28,8 +29,9 @@ import requests
 
 from tests.engine_host import IMAGES, Dockerd
 
-MAX_START_S, MAX_END_S, MAX_RSS_MB = 0.5, 0.3, 100
+MAX_START_S, MAX_END_S, MAX_CANCEL_S, MAX_RSS_MB = 0.5, 0.3, 3.0, 100
 ROOT = Path(__file__).parents[2]
+AGENT = (sys.executable, "-m", "agent", "run", "--until-idle")
 
 
 def say(line: str) -> None:
@@ -80,17 +82,22 @@ def submit(url: str, file_id: str, command: str) -> str:
     return str(answer.json()["id"])
 
 
-def run_agent(url: str, dockerd: Dockerd, state: Path) -> float:
-    """Run the agent until the queue is empty; its peak RSS in MB."""
-    env = os.environ | {
+def environment(url: str, dockerd: Dockerd, state: Path) -> dict[str, str]:
+    """The agent's settings."""
+    return os.environ | {
         "DECODE_API_URL": url,
         "DECODE_ACCESS_TOKEN": "worker1-token",
         "DECODE_STATE_DIR": str(state),
         "DECODE_DOCKER_HOST": dockerd.url,
         "DECODE_IMAGE_PULL": "never",
+        "DECODE_TIMEOUT_STATUS": "1",
         "DECODE_LOG_LEVEL": "warning",
     }
-    agent = subprocess.Popen([sys.executable, "-m", "agent", "run", "--until-idle"], cwd=ROOT, env=env)
+
+
+def run_agent(url: str, dockerd: Dockerd, state: Path) -> float:
+    """Run the agent until the queue is empty; its peak RSS in MB."""
+    agent = subprocess.Popen(AGENT, cwd=ROOT, env=environment(url, dockerd, state))
     _, status, usage = os.wait4(agent.pid, 0)
     agent.returncode = os.waitstatus_to_exitcode(status)
     if agent.returncode:
@@ -98,9 +105,8 @@ def run_agent(url: str, dockerd: Dockerd, state: Path) -> float:
     return usage.ru_maxrss * 1024 / 1e6
 
 
-def measure_latency(url: str, dockerd: Dockerd, folder: Path, jobs: int) -> bool:
+def measure_latency(url: str, dockerd: Dockerd, folder: Path, file_id: str, jobs: int) -> bool:
     """Small jobs in a row; whether the bars hold."""
-    file_id = requests.put(f"{url}/mock/files/small", data=b"x", timeout=60).json()["id"]
     ids = [submit(url, file_id, "cp /files/data/in /files/output/") for _ in range(jobs)]
     with events_of(dockerd) as events:
         for number in range(jobs):
@@ -117,6 +123,23 @@ def measure_latency(url: str, dockerd: Dockerd, folder: Path, jobs: int) -> bool
     say(f"claim → container started: {start_s:.3f} s, {ratio:.2f} of `docker run` ({plain_s:.3f} s)")
     say(f"container's end → finished: {end_s:.3f} s, slowest {max(ended):.3f} s of {jobs} jobs")
     return start_s < MAX_START_S and end_s < MAX_END_S
+
+
+def measure_cancel(url: str, dockerd: Dockerd, folder: Path, file_id: str) -> bool:
+    """Delete a running job; whether the bar holds."""
+    took = []
+    for number in range(5):
+        job = submit(url, file_id, "sleep 600")
+        with subprocess.Popen(AGENT, cwd=ROOT, env=environment(url, dockerd, folder / f"{number}")) as agent:
+            while not dockerd.docker("ps", "-q", "--filter", f"name=decode-job-{job}"):
+                time.sleep(0.05)
+            with events_of(dockerd) as events:
+                deleted_at = time.time()
+                requests.delete(f"{url}/mock/jobs/{job}", timeout=60).raise_for_status()
+                agent.wait(60)
+            took.append(events[f"decode-job-{job}", "destroy"] - deleted_at)
+    say(f"deleted by its user → container gone: {statistics.median(took):.2f} s, slowest {max(took):.2f} s")
+    return max(took) < MAX_CANCEL_S
 
 
 def measure_memory(url: str, dockerd: Dockerd, folder: Path, size_mib: int) -> bool:
@@ -151,11 +174,13 @@ def main() -> int:
         dockerd.import_images()
         with tempfile.TemporaryDirectory() as name, stand_in(Path(name)) as url:
             folder = Path(name)
-            is_fast = measure_latency(url, dockerd, folder, args.jobs)
+            file_id = requests.put(f"{url}/mock/files/small", data=b"x", timeout=60).json()["id"]
+            is_fast = measure_latency(url, dockerd, folder, file_id, args.jobs)
+            is_obedient = measure_cancel(url, dockerd, folder, file_id)
             is_small = measure_memory(url, dockerd, folder, args.size_mib)
     finally:
         dockerd.stop()
-    return 0 if is_fast and is_small else 1
+    return 0 if is_fast and is_obedient and is_small else 1
 
 
 if __name__ == "__main__":

@@ -116,10 +116,9 @@ def test_uploads_that_are_cut_off(agent, mock, images):
     assert len(mock.requests("POST", "/files/url$")) >= 4
 
 
+@pytest.mark.parametrize("mock", ["s3"], indirect=True)
 def test_a_presigned_url_that_expired(agent, mock, images):
     """A 403 of the storage means a new URL, for inputs and outputs."""
-    if mock.state.settings.storage == "local":
-        pytest.skip("local storage has no URLs that expire")
     mock.fault(
         "status",
         "GET",
