@@ -168,7 +168,7 @@ class Player:
         host, _, target = url.removeprefix("http://").partition("/")
         headers = {name: self.fill_in(values[0]) for name, values in recorded["headers"].items()}
         body = None if recorded["body"] is None else self.fill_in(recorded["body"]).encode()
-        connection = http.client.HTTPConnection(host, timeout=10)
+        connection = http.client.HTTPConnection(host, timeout=60)
         try:
             connection.request(recorded["method"], f"/{target}", body, headers)
             answer = connection.getresponse()

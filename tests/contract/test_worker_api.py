@@ -15,6 +15,7 @@ from agent.core.errors import AccountTrouble, ApiTrouble, JobFailed, JobGone
 from agent.core.models import Offer, UploadKind, Word
 from mock_api.server import RunningMock
 from mock_api.settings import Settings
+from tests.fakes.waiting import LONG_S, SOON_S, wait_until
 
 OFFER = Offer(memory_mib=64000, cpu_cores=16, gpu_mem_mib=24000)
 NAMES = (
@@ -54,7 +55,7 @@ def pool(mock):
 
 @pytest.fixture
 def api(mock, tokens):
-    with WorkerApi(mock.url, tokens, timeout_s=(2.0, 2.0)) as client:
+    with WorkerApi(mock.url, tokens, timeout_s=(LONG_S, LONG_S)) as client:
         yield client
 
 
@@ -97,7 +98,7 @@ def fetch(request):
     """Send the request as it is, without a client's own quoting."""
     parts = urlsplit(request.url)
     assert not parts.fragment
-    connection = http.client.HTTPConnection(parts.netloc, timeout=5)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=LONG_S)
     try:
         target = request.url.partition(parts.netloc)[2]
         connection.request(request.method.upper(), target, headers=request.headers)
@@ -166,16 +167,20 @@ def connections_of(api, url):
         ),
     ],
 )
-def test_faults_are_api_trouble(mock, api, job_id, fault, text):
+def test_faults_are_api_trouble(mock, tokens, job_id, fault, text):
     """One line each, without the query; what the other side asked for is kept; nothing is repeated."""
     name = mock.fault(method="GET", path=f"/jobs/{job_id}/status", times=None, **fault)
-    with pytest.raises(ApiTrouble, match=rf"^GET /jobs/{job_id}/status: [^\n]*({text})[^\n]*$") as caught:
+    patience_s = 0.5 if fault["kind"] in {"hang", "stall"} else LONG_S
+    with (
+        WorkerApi(mock.url, tokens, timeout_s=(LONG_S, patience_s)) as api,
+        pytest.raises(ApiTrouble, match=rf"^GET /jobs/{job_id}/status: [^\n]*({text})[^\n]*$") as caught,
+    ):
         api.status(job_id)
     assert caught.value.status == fault.get("status")
     assert caught.value.retry_after_s == (
         17.0 if "headers" in fault and "Retry-After" in fault["headers"] else None
     )
-    assert mock.state.faults.struck(name) == 1
+    wait_until(lambda: mock.state.faults.struck(name) == 1)
 
 
 def test_nobody_there():
@@ -227,11 +232,11 @@ def test_dripping_answer(mock, api, monkeypatch):
     """A byte now and then does not hold a thread for ever."""
     monkeypatch.setattr(worker_api, "ANSWER_MAX_S", 0.5)
     mock.submit(image="demo:2")
-    mock.fault("slow", "GET", "^/jobs$", bytes_per_s=40)
+    mock.fault("slow", "GET", "^/jobs$", bytes_per_s=2)
     began = time.monotonic()
     with pytest.raises(ApiTrouble, match="the answer took over"):
         api.claim(OFFER, 1)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < SOON_S
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST"])

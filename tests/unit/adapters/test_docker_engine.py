@@ -4,7 +4,7 @@ import gc
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import docker.errors
@@ -16,6 +16,7 @@ from agent.adapters.docker_engine_oom import OomWatch
 from agent.core.errors import AgentError, DiskTrouble, EngineTrouble, JobFailed, Stopped
 from agent.core.models import ImagePull
 from agent.core.stopping import Stop
+from tests.fakes.waiting import LONG_S, SOON_S, once, wait_until
 
 VERSION = b'{"Version": "9.9", "ApiVersion": "1.41"}'
 RUNNING = (
@@ -154,7 +155,7 @@ def chunk(content):
 def says_and_hangs(content):
     def serve(line):
         line.sendall(content)
-        line.settimeout(30)
+        line.settimeout(LONG_S)
         line.recv(1)  # until the other side hangs up
 
     return serve
@@ -172,7 +173,19 @@ def server(request, tmp_path):
 
 @pytest.fixture
 def engine(server):
-    return DockerEngine(server.url, "me", timeout_s=1, pull_idle_s=0.5)
+    return DockerEngine(server.url, "me")
+
+
+def impatient(server, **patience):
+    """One that has agreed with the server already: that takes its time."""
+    engine = DockerEngine(server.url, "me", **patience)
+
+    def agrees():
+        with suppress(EngineTrouble):
+            return engine.ping()
+
+    wait_until(agrees)
+    return engine
 
 
 def pull(engine, stop=None, image="lab/decode:1"):
@@ -186,7 +199,7 @@ def test_the_constructor_asks_nothing():
 
 @pytest.mark.parametrize("url", ["unix:///nonexistent/socket", "tcp://127.0.0.1:1"])
 def test_an_engine_that_is_away_is_trouble_that_says_why(url, tmp_path):
-    engine = DockerEngine(url, "me", timeout_s=2)
+    engine = DockerEngine(url, "me")
     for ask in (
         engine.ping,
         engine.list_ours,
@@ -202,7 +215,7 @@ def test_an_engine_that_is_away_is_trouble_that_says_why(url, tmp_path):
 
 
 def test_it_comes_back_when_the_engine_does(server):
-    engine = DockerEngine(server.url, "me", timeout_s=1)
+    engine = DockerEngine(server.url, "me")
     version = server.answers.pop("/version")
     with pytest.raises(EngineTrouble):
         engine.ping()
@@ -218,13 +231,13 @@ def test_a_docker_that_was_updated_is_agreed_with_anew(server, engine):
     assert engine.list_ours() == []
 
 
-def test_an_engine_that_does_not_answer_is_trouble_in_time(server, engine):
-    engine.ping()
+def test_an_engine_that_does_not_answer_is_trouble_in_time(server):
+    engine = impatient(server, timeout_s=1)
     server.answers["/containers"] = says_and_hangs(b"")
     began = time.monotonic()
     with pytest.raises(EngineTrouble, match=r"did not answer in time \(looking at container decode-job-7\)"):
         engine.look("decode-job-7")
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < SOON_S
 
 
 @pytest.mark.parametrize(
@@ -243,14 +256,19 @@ def test_nonsense_is_trouble(server, engine, answer):
         engine.look("decode-job-7")
 
 
-def test_a_pull_that_stalls_ends_by_inactivity(server, engine):
+def test_a_pull_that_stalls_ends_by_inactivity(server):
     """Not by its total time: each event starts the clock anew."""
+    idle_s = 2
+    has_said_all = threading.Event()
+    engine = DockerEngine(server.url, "me", pull_idle_s=idle_s)
 
     def trickle(line):
         line.sendall(STREAM)
-        for _ in range(5):
+        end = time.monotonic() + 1.5 * idle_s
+        while time.monotonic() < end:
             line.sendall(chunk(b'{"status": "Downloading"}\r\n'))
-            time.sleep(0.2)
+            time.sleep(0.05)
+        has_said_all.set()
         says_and_hangs(b"")(line)
 
     server.answers["/images/create"] = trickle
@@ -258,7 +276,8 @@ def test_a_pull_that_stalls_ends_by_inactivity(server, engine):
     began = time.monotonic()
     with pytest.raises(EngineTrouble, match="did not answer in time"):
         pull(engine)
-    assert 1.2 < time.monotonic() - began < 4
+    assert has_said_all.is_set()
+    assert time.monotonic() - began < SOON_S
 
 
 @pytest.mark.parametrize("said", [b"", STREAM, STREAM + chunk(b'{"status": "Pulling"}\r\n')])
@@ -267,11 +286,10 @@ def test_a_stop_ends_a_pull_at_once_even_before_it_began(server, said):
     server.answers["/images/create"] = says_and_hangs(said)
     server.answers["/images/lab"] = refused(404, b'{"message": "no such image"}')
     stop = Stop()
-    threading.Timer(0.3, stop.set).start()
-    began = time.monotonic()
-    with pytest.raises(Stopped):
-        pull(engine, stop)
-    assert time.monotonic() - began < 1.3
+    with once(lambda: "create" in "".join(server.asked), stop.set) as passed_s:
+        with pytest.raises(Stopped):
+            pull(engine, stop)
+        assert passed_s() < SOON_S
 
 
 @pytest.mark.parametrize(
@@ -317,7 +335,7 @@ def test_a_wait_whose_stream_ends_for_nothing_goes_on(server, engine):
     assert len(server.asked) < 30  # it does not ask as fast as it can
     ended = RUNNING.replace(b'"running"', b'"exited", "ExitCode": 3')
     threading.Timer(0.3, server.answers.update, [{"/json": ok(ended)}]).start()
-    assert engine.wait("decode-job-7", timeout_s=20, stop=Stop()).code == 3
+    assert engine.wait("decode-job-7", timeout_s=LONG_S, stop=Stop()).code == 3
 
 
 def test_a_stop_ends_a_wait_that_gets_no_answer(server):
@@ -325,10 +343,9 @@ def test_a_stop_ends_a_wait_that_gets_no_answer(server):
     server.answers["/wait"] = says_and_hangs(b"")
     server.answers["/json"] = ok(RUNNING)
     stop = Stop()
-    threading.Timer(0.3, stop.set).start()
-    began = time.monotonic()
-    assert engine.wait("decode-job-7", timeout_s=60, stop=stop) is None
-    assert time.monotonic() - began < 1.3
+    with once(lambda: "/wait" in "".join(server.asked), stop.set) as passed_s:
+        assert engine.wait("decode-job-7", timeout_s=LONG_S, stop=stop) is None
+        assert passed_s() < SOON_S
 
 
 def test_a_log_that_is_cut_off_leaves_the_old_file_alone(server, engine, tmp_path):

@@ -5,12 +5,13 @@ import os
 import signal
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from agent.adapters import docker_engine
 from agent.adapters.docker_engine import DockerEngine
 from agent.adapters.docker_engine_oom import OomWatch
 from agent.core.container import Limits, plan_container
@@ -27,6 +28,7 @@ from agent.core.models import (
 )
 from agent.core.stopping import Stop
 from tests.engine_host import IMAGES, tar_of_noise
+from tests.fakes.waiting import LONG_S, SOON_S, once, wait_until
 
 pytestmark = pytest.mark.docker
 
@@ -76,7 +78,7 @@ def run(engine, plan, tmp_path):
     def act(cmd, **kwargs):
         made = plan(cmd, **kwargs)
         engine.ensure_started(made)
-        ended = engine.wait(made.name, timeout_s=60, stop=Stop())
+        ended = engine.wait(made.name, timeout_s=LONG_S, stop=Stop())
         engine.save_log(made.name, tmp_path / "the-log", stop=Stop())
         engine.remove(made.name)
         return ended, (tmp_path / "the-log").read_text(errors="replace")
@@ -88,7 +90,7 @@ def run(engine, plan, tmp_path):
 
 
 def test_the_log_has_both_streams_in_their_order(run):
-    _, log = run("echo 1; sleep .1; echo 2 >&2; sleep .1; echo 3")
+    _, log = run("echo 1; sleep 1; echo 2 >&2; sleep 1; echo 3")
     assert log == "1\n2\n3\n"
 
 
@@ -161,7 +163,7 @@ def test_shared_memory_is_private_and_as_large_as_promised(run):
 
 def test_a_fork_bomb_meets_its_limit(run):
     ended, log = run(
-        "i=0; while [ $i -lt 60 ]; do sleep 20 & i=$((i+1)); done; echo all", limits=Limits("none", pids=30)
+        "i=0; while [ $i -lt 60 ]; do sleep 200 & i=$((i+1)); done; echo all", limits=Limits("none", pids=30)
     )
     assert ended.code != 0
     assert "all" not in log
@@ -195,13 +197,26 @@ def test_a_container_on_nothing_but_the_promised_terms(engine, plan, dockerd):
 def test_volumes_of_the_image_are_removed_too(engine, plan, dockerd):
     made = plan("echo x > /scratch/x", image=IMAGES.volume)
     engine.ensure_started(made)
-    engine.wait(made.name, timeout_s=20, stop=Stop())
+    engine.wait(made.name, timeout_s=LONG_S, stop=Stop())
     assert dockerd.docker("volume", "ls", "--quiet") != ""
     engine.remove(made.name)
     assert dockerd.docker("volume", "ls", "--quiet") == ""
 
 
 # How it ends
+
+
+def looks_of(engine):
+    """Grows with each look that the engine takes at a container; the first of a wait is when it listens."""
+    looks, look = [], engine.look
+
+    def noted(name):
+        fact = look(name)
+        looks.append(fact)
+        return fact
+
+    engine.look = noted
+    return looks
 
 
 @pytest.mark.parametrize(
@@ -213,37 +228,42 @@ def test_lack_of_memory_is_seen(run, cmd):
         assert (ended.code in {9, 137}, ended.oom_killed) == (True, True)
 
 
-def test_the_watch_sees_it_whatever_docker_says(engine, plan, dockerd):
+def test_the_watch_sees_it_whatever_docker_says(engine, plan, dockerd, tmp_path):
     """Docker misses some of them, so this asks the watch alone."""
     for number in range(3):
-        made = plan(f"sleep .5; {HOG}", job_id=number, slot=Slot(0, 32, 1))
+        until_watched = f"until [ -e /files/{number} ]; do sleep .1; done"
+        made = plan(f"{until_watched}; {HOG}", job_id=number, slot=Slot(0, 32, 1))
         engine.ensure_started(made)
         container, pid = dockerd.docker("inspect", "--format", "{{.Id}} {{.State.Pid}}", made.name).split()
         with OomWatch(container, int(pid)) as memory:
-            engine.wait(made.name, timeout_s=60, stop=Stop())
+            (tmp_path / str(number)).touch()
+            engine.wait(made.name, timeout_s=LONG_S, stop=Stop())
             assert memory.has_killed()
 
 
-def test_a_kill_is_no_lack_of_memory(run, engine, plan):
+def test_a_kill_is_no_lack_of_memory(run, engine, plan, tmp_path):
     ended, _ = run("kill -9 $$")
     assert (ended.code, ended.oom_killed) == (137, False)
-    made = plan("trap '' TERM; while :; do sleep 1; done")
+    made = plan("trap '' TERM; touch /files/ready; while :; do sleep 1; done")
     engine.ensure_started(made)
-    time.sleep(0.3)
-    threading.Timer(0.2, engine.kill, [made.name], {"grace_s": 0}).start()
-    ended = engine.wait(made.name, timeout_s=60, stop=Stop())
+    with once((tmp_path / "ready").exists, lambda: engine.kill(made.name, grace_s=0)):
+        ended = engine.wait(made.name, timeout_s=LONG_S, stop=Stop())
     assert (ended.code, ended.oom_killed) == (137, False)
 
 
-def test_the_end_is_seen_at_once(engine, plan):
-    """What Docker itself takes to tell is the measure, not a poll's interval."""
-    delays = []
-    for number in range(5):
-        made = plan("sleep .3", job_id=number)
+def test_the_end_is_seen_at_once(engine, plan, monkeypatch):
+    """Docker tells it: nobody has to look again and again, nor after a while."""
+    monkeypatch.setattr(docker_engine, "_LOOK_AGAIN_S", 2 * LONG_S)
+    looks = looks_of(engine)
+    counts = []
+    for number in range(3):
+        made = plan("sleep 2", job_id=number)
         engine.ensure_started(made)
-        ended = engine.wait(made.name, timeout_s=60, stop=Stop())
-        delays.append(time.time() - ended.finished_at)
-    assert min(delays) < 0.3
+        looks.clear()
+        ended = engine.wait(made.name, timeout_s=2 * LONG_S, stop=Stop())
+        assert time.time() - ended.finished_at < SOON_S
+        counts.append(len(looks))
+    assert min(counts) <= 2  # one before the sleep, one after
 
 
 def test_the_host_mounts_what_is_there_and_makes_no_folder(engine, plan, tmp_path):
@@ -296,6 +316,9 @@ def test_a_non_root_image_runs_as_its_user(run):
 # A daemon in trouble
 
 
+RESTART_S = 150  # what a daemon may take to end and to start
+
+
 class Waiter(threading.Thread):
     """Waits as a runner does: whenever Docker is in trouble it waits again."""
 
@@ -305,13 +328,15 @@ class Waiter(threading.Thread):
         self._job = name
         self.troubles = []
         self.ended = None
+        looks = looks_of(engine)
         self.start()
+        wait_until(lambda: looks)
 
     def run(self):
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + RESTART_S
         while self.ended is None and time.monotonic() < deadline:
             try:
-                self.ended = self._engine.wait(self._job, timeout_s=60, stop=Stop())
+                self.ended = self._engine.wait(self._job, timeout_s=LONG_S, stop=Stop())
             except EngineTrouble as trouble:
                 self.troubles.append(trouble)
                 time.sleep(0.05)
@@ -322,9 +347,8 @@ def test_a_restart_of_the_daemon_ends_the_container_not_the_wait(engine, plan, d
     made = plan("sleep 1000")
     engine.ensure_started(made)
     waiter = Waiter(engine, made.name)
-    time.sleep(0.5)
     dockerd.restart()
-    waiter.join(60)
+    waiter.join(RESTART_S)
     assert (waiter.ended.code in {137, 143}, waiter.ended.oom_killed) == (True, False)
     assert engine.ensure_started(made).status is ContainerStatus.EXITED
 
@@ -333,27 +357,37 @@ def test_a_daemon_that_is_killed_is_trouble_and_then_the_wait_goes_on(engine, pl
     made = plan("sleep 1000")
     engine.ensure_started(made)
     waiter = Waiter(engine, made.name)
-    time.sleep(0.5)
     dockerd.end(signal.SIGKILL)
-    time.sleep(0.5)
+    wait_until(lambda: waiter.troubles)
     dockerd.start()
     engine.kill(made.name, grace_s=0)
-    waiter.join(60)
-    assert waiter.troubles
+    waiter.join(RESTART_S)
     assert waiter.ended is not None
     assert engine.ensure_started(made).status is ContainerStatus.EXITED
 
 
-def test_a_frozen_daemon_is_trouble_within_its_bound(engine_url, plan, dockerd):
+def impatient(engine_url):
+    """One that has agreed with the daemon already, which may take its time to."""
     engine = DockerEngine(engine_url, "me", timeout_s=1)
+
+    def agrees():
+        with suppress(EngineTrouble):
+            return engine.ping()
+
+    wait_until(agrees)
+    return engine
+
+
+def test_a_frozen_daemon_is_trouble_within_its_bound(engine_url, plan, dockerd):
+    patient, engine = DockerEngine(engine_url, "me"), impatient(engine_url)
     made = plan("sleep 1000")
-    engine.ensure_started(made)
+    patient.ensure_started(made)
     dockerd.pause()
     for ask in (
         engine.ping,
         engine.list_ours,
         lambda: engine.look(made.name),
-        lambda: engine.wait(made.name, timeout_s=60, stop=Stop()),
+        lambda: engine.wait(made.name, timeout_s=LONG_S, stop=Stop()),
         lambda: engine.kill(made.name, grace_s=0),
         lambda: engine.remove(made.name),
         lambda: engine.ensure_started(made),
@@ -362,27 +396,25 @@ def test_a_frozen_daemon_is_trouble_within_its_bound(engine_url, plan, dockerd):
         began = time.monotonic()
         with pytest.raises(EngineTrouble, match="did not answer in time"):
             ask()
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < SOON_S
     dockerd.resume()
-    assert engine.look(made.name).status is ContainerStatus.RUNNING
+    assert patient.look(made.name).status is ContainerStatus.RUNNING
 
 
 def test_a_stop_works_while_the_daemon_is_frozen(engine, plan, dockerd):
     made = plan("sleep 1000")
     engine.ensure_started(made)
     stop = Stop()
-    threading.Timer(0.3, dockerd.pause).start()
-    threading.Timer(0.6, stop.set).start()
-    began = time.monotonic()
-    assert engine.wait(made.name, timeout_s=60, stop=stop) is None
-    assert time.monotonic() - began < 1.6
+    looks = looks_of(engine)
+    with once(lambda: looks, lambda: (dockerd.pause(), stop.set())) as passed_s:
+        assert engine.wait(made.name, timeout_s=LONG_S, stop=stop) is None
+        assert passed_s() < SOON_S
 
 
 def test_a_start_whose_answer_was_lost_is_not_repeated(engine_url, plan, dockerd, tmp_path):
     """The daemon does what it was asked as soon as it wakes; the next attempt finds the container."""
-    engine = DockerEngine(engine_url, "me", timeout_s=1)
+    engine = impatient(engine_url)
     made = plan("echo started >> /files/starts; sleep 1")
-    engine.ping()
     dockerd.pause()
     with pytest.raises(EngineTrouble):
         engine.ensure_started(made)
@@ -390,7 +422,7 @@ def test_a_start_whose_answer_was_lost_is_not_repeated(engine_url, plan, dockerd
     time.sleep(0.5)
     engine = DockerEngine(engine_url, "me")
     engine.ensure_started(made)
-    assert engine.wait(made.name, timeout_s=30, stop=Stop()).code == 0
+    assert engine.wait(made.name, timeout_s=LONG_S, stop=Stop()).code == 0
     assert engine.ensure_started(made).status is ContainerStatus.EXITED
     assert (tmp_path / "starts").read_text() == "started\n"
 
@@ -506,11 +538,10 @@ def test_a_stop_ends_a_real_pull_and_the_next_one_completes_it(engine, dockerd, 
     dockerd.docker("rmi", "decode-test/stopped")
     registry.pause()
     stop = Stop()
-    threading.Timer(0.5, stop.set).start()
-    began = time.monotonic()
-    with pytest.raises(Stopped):
-        pull(engine, image, stop=stop)
-    assert time.monotonic() - began < 1.5
+    with once(lambda: stop._wakers, stop.set) as passed_s:
+        with pytest.raises(Stopped):
+            pull(engine, image, stop=stop)
+        assert passed_s() < SOON_S
     registry.resume()
     assert pull(engine, image) > 0
     dockerd.docker("rmi", image)
@@ -522,7 +553,7 @@ def test_a_registry_that_stalls_ends_the_pull_by_inactivity(engine_url, registry
     began = time.monotonic()
     with pytest.raises(EngineTrouble, match="did not answer in time"):
         pull(engine, f"{registry.host}/lab/stalled:1")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < SOON_S
 
 
 def test_what_the_tests_start_is_named_so_that_only_they_can_own_it(dockerd):

@@ -8,7 +8,7 @@ import ipaddress
 import socket
 import ssl
 import threading
-import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ from agent.core.errors import Stopped, StorageTrouble
 from agent.core.models import FileRequest
 from agent.core.stopping import Stop
 from tests.fakes.storage_server import Exchange, Script, StorageServer, serve
+from tests.fakes.waiting import LONG_S, SOON_S, once, wait_until
 
 
 def classes_of(module) -> list[type[Exception]]:
@@ -174,14 +175,11 @@ def test_a_stop_ends_tls_too(
 ):
     """TLS takes the socket over, but not out of our hands."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-    stop, asked = Stop(), []
-    timer = threading.Timer(0.3, lambda: (asked.append(time.monotonic()), stop.set()))
-    with StorageServer(script, tls) as server:
-        timer.start()
+    stop = Stop()
+    with StorageServer(script, tls) as server, once(lambda: server.exchanges, stop.set) as passed_s:
         with pytest.raises(Stopped):
             fetch(folder, server.url(), stop)
-    assert time.monotonic() - asked[0] < 2
-    timer.join()
+        assert passed_s() < SOON_S
 
 
 def test_a_proxy_of_the_environment_is_used(folder: LocalJobFolder, monkeypatch: pytest.MonkeyPatch):
@@ -192,18 +190,17 @@ def test_a_proxy_of_the_environment_is_used(folder: LocalJobFolder, monkeypatch:
         assert proxy.exchanges[0].target == "http://storage.test/x?y"
         proxy.script = hang
         stop = Stop()
-        timer = threading.Timer(0.3, stop.set)
-        timer.start()
-        with pytest.raises(Stopped):
-            fetch(folder, "http://storage.test/y", stop)
-        timer.join()
+        with once(lambda: len(proxy.exchanges) == 2, stop.set) as passed_s:
+            with pytest.raises(Stopped):
+                fetch(folder, "http://storage.test/y", stop)
+            assert passed_s() < SOON_S
 
 
 def test_a_connection_that_comes_too_late_is_shut():
     """An end between two waits is not lost: what is held next is of no use."""
     ours, theirs = socket.socketpair()
     with ours, theirs, Attempt(Patience(1, 1, 1, 60)) as attempt:
-        theirs.settimeout(5)
+        theirs.settimeout(LONG_S)
         attempt.end()
         attempt.hold(ours)
         assert theirs.recv(1) == b""
@@ -215,8 +212,12 @@ def test_nothing_is_left_behind(folder: LocalJobFolder):
     """No thread and no descriptor outlives a transfer, good or bad."""
     descriptors = Path("/proc/self/fd")
 
-    def state() -> tuple[int, int]:
-        return len(list(descriptors.iterdir())), threading.active_count()
+    def state() -> set[object]:
+        found: set[object] = set(threading.enumerate())
+        for path in descriptors.iterdir():
+            with suppress(FileNotFoundError):
+                found.add(path.readlink())
+        return found
 
     with StorageServer(serve(b"x")) as server:
         before = state()
@@ -224,7 +225,4 @@ def test_nothing_is_left_behind(folder: LocalJobFolder):
             fetch(folder, server.url())
             with pytest.raises(StorageTrouble):
                 fetch(folder, "http://127.0.0.1:1/")
-        deadline = time.monotonic() + 5  # the server's ends close when they hear of it
-        while state() != before and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert state() == before
+        wait_until(lambda: state() <= before)  # the server's ends close when they hear of it

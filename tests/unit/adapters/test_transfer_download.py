@@ -1,9 +1,9 @@
 """Downloads over real sockets: complete or not at all, whatever the storage does."""
 
 import logging
+import select
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +16,7 @@ from agent.core.errors import DiskTrouble, JobFailed, Stopped, StorageTrouble
 from agent.core.models import FileRequest
 from agent.core.stopping import Stop
 from tests.fakes.storage_server import Exchange, Script, StorageServer, serve
+from tests.fakes.waiting import LONG_S, SOON_S, once
 
 CONTENT = bytes(range(256)) * 8000  # 2 MB
 PATH = ("data", "x")
@@ -30,7 +31,9 @@ def folder(tmp_path: Path) -> LocalJobFolder:
 
 @pytest.fixture
 def transfer() -> Iterator[HttpTransfer]:
-    with HttpTransfer(connect_timeout_s=5, idle_timeout_s=5, floor_bytes_s=1, window_s=5) as transfer:
+    with HttpTransfer(
+        connect_timeout_s=LONG_S, idle_timeout_s=LONG_S, floor_bytes_s=1, window_s=LONG_S
+    ) as transfer:
         yield transfer
 
 
@@ -347,14 +350,15 @@ def test_no_secret_is_told(folder: LocalJobFolder, caplog: pytest.LogCaptureFixt
             case "reset":
                 exchange.reset()
             case "silent":
-                exchange.sleep(2)
+                exchange.sleep()
             case "garbage":
                 exchange.send(b"garbage\r\n\r\n")
             case _:
                 exchange.send(b"HTTP/1.1 200 OK\r\nbroken header\r\n x\r\nContent-Length: 0\r\n\r\n")
         exchange.hang_up()
 
-    with HttpTransfer(idle_timeout_s=0.2) as transfer, StorageServer(script) as server:
+    idle_s = 0.2 if how == "silent" else LONG_S
+    with HttpTransfer(idle_timeout_s=idle_s) as transfer, StorageServer(script) as server:
         url = server.url(f"/x?X-Amz-Signature={SECRETS[0]}")
         if how == "refused":
             url = url.replace(f":{server.port}", ":1")
@@ -413,7 +417,8 @@ def test_silence_ends_by_the_timeout(folder: LocalJobFolder, begun: bool):
             exchange.answer(200, b"abc", content_length="10", etag='"v1"')
         exchange.sleep()
 
-    with HttpTransfer(idle_timeout_s=0.2) as transfer, StorageServer(script) as server:
+    idle_s = 5 if begun else 0.2
+    with HttpTransfer(idle_timeout_s=idle_s) as transfer, StorageServer(script) as server:
         download = Download(transfer, folder)
         with pytest.raises(StorageTrouble, match="no answer in time"):
             download(server.url())
@@ -424,13 +429,13 @@ def test_a_steady_transfer_is_no_stall(folder: LocalJobFolder):
     """Slow is fine as long as it is above the floor, however long it takes."""
 
     def script(exchange: Exchange) -> None:
-        exchange.answer(200, b"", content_length="1000")
-        for _ in range(10):
+        exchange.answer(200, b"", content_length="9000")
+        for _ in range(90):
             exchange.send(b"." * 100)
-            exchange.sleep(0.1)
+            exchange.sleep(0.05)
 
     with (
-        HttpTransfer(idle_timeout_s=5, floor_bytes_s=100, window_s=0.3) as transfer,
+        HttpTransfer(floor_bytes_s=50, window_s=2) as transfer,  # so one piece within a window is enough
         StorageServer(script) as server,
     ):
         Download(transfer, folder)(server.url())
@@ -492,20 +497,18 @@ def flood(exchange: Exchange) -> None:
         exchange.send(bytes(1 << 16))
 
 
-def stop_soon(download: Download, begin: Callable[[], None]) -> float:
-    """Run it, ask to stop while it runs; how long it took to obey."""
-    asked = []
+def check_that_a_stop_ends(download: Download, url: str, is_under_way: Callable[[], object]) -> None:
+    """Download, ask to stop when it is under way: it has to obey long before it gives up by itself."""
+    with once(is_under_way, download.stop.set) as passed_s:
+        with pytest.raises(Stopped):
+            download(url)
+        assert passed_s() < SOON_S
 
-    def ask() -> None:
-        asked.append(time.monotonic())
-        download.stop.set()
 
-    timer = threading.Timer(0.3, ask)
-    timer.start()
-    with pytest.raises(Stopped):
-        begin()
-    timer.join()
-    return time.monotonic() - asked[0]
+def check_that_a_stop_ends_it(download: Download, server: StorageServer) -> None:
+    """Ask to stop when the server has got the request."""
+    before = len(server.exchanges)
+    check_that_a_stop_ends(download, server.url(), lambda: len(server.exchanges) > before)
 
 
 def trickle_after_a_part(exchange: Exchange) -> None:
@@ -518,7 +521,7 @@ def test_a_stop_in_the_head_keeps_the_part(download: Download):
     """An answer that we cut off ourselves says nothing about what is there already."""
     download.begin(CONTENT[:1000])
     with StorageServer(trickle_after_a_part) as server:
-        stop_soon(download, lambda: download(server.url()))
+        check_that_a_stop_ends_it(download, server)
     assert download.kept == (1000, '"v1"')
 
 
@@ -531,9 +534,13 @@ def test_a_stop_ends_it_at_once(transfer: HttpTransfer, folder: LocalJobFolder, 
             server.script = script_now
             download.stop = Stop()
             if script_now is script:
-                assert stop_soon(download, lambda: download(server.url())) < 2
+                check_that_a_stop_ends_it(download, server)
             else:
                 download(server.url())
+
+
+def is_connecting() -> bool:
+    return any(thread.name == "connect" for thread in threading.enumerate())
 
 
 def test_a_stop_ends_connecting(transfer: HttpTransfer, folder: LocalJobFolder):
@@ -547,7 +554,7 @@ def test_a_stop_ends_connecting(transfer: HttpTransfer, folder: LocalJobFolder):
             sock.connect_ex(address)
             waiting.append(sock)
         download = Download(transfer, folder)
-        assert stop_soon(download, lambda: download(f"http://127.0.0.1:{address[1]}/x")) < 2
+        check_that_a_stop_ends(download, f"http://127.0.0.1:{address[1]}/x", is_connecting)
         for sock in waiting:
             sock.close()
 
@@ -556,17 +563,23 @@ def test_a_stop_ends_the_handshake(transfer: HttpTransfer, folder: LocalJobFolde
     """A host that accepts and then says nothing does not keep us either."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         download = Download(transfer, folder)
-        assert stop_soon(download, lambda: download(f"https://127.0.0.1:{silent.getsockname()[1]}/x")) < 2
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}/x"
+        check_that_a_stop_ends(download, url, lambda: select.select([silent], [], [], 0)[0])
 
 
 def test_a_stop_ends_resolving(
     transfer: HttpTransfer, folder: LocalJobFolder, monkeypatch: pytest.MonkeyPatch
 ):
     """A name server that does not answer cannot be interrupted, but left alone."""
-    release = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: release.wait(30) and [])
-    download = Download(transfer, folder)
-    assert stop_soon(download, lambda: download("http://slow.test/x")) < 2
+    asked, release = threading.Event(), threading.Event()
+
+    def resolve(*_args: object, **_kwargs: object) -> list[object]:
+        asked.set()
+        release.wait(2 * LONG_S)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    check_that_a_stop_ends(Download(transfer, folder), "http://slow.test/x", asked.is_set)
     release.set()
 
 
@@ -596,14 +609,16 @@ def test_stopping_one_leaves_the_others(transfer: HttpTransfer, folder: LocalJob
     """A cancelled job's transfer does not take a neighbour's connection down."""
 
     def script(exchange: Exchange) -> None:
-        exchange.answer(200, b"", content_length="10")
-        for _ in range(10):
-            exchange.send(b".")
-            exchange.sleep(0.1)
+        exchange.answer(200, b".", content_length="10")
+        while not is_stopped.wait(0.01):
+            exchange.sleep(0)
+        exchange.send(b"." * 9)
 
+    is_stopped = threading.Event()
     one, other = Download(transfer, folder, ("one",)), Download(transfer, folder, ("other",))
     with StorageServer(script) as server, ThreadPoolExecutor(1) as pool:
         going = pool.submit(other, server.url())
-        assert stop_soon(one, lambda: one(server.url())) < 2
+        check_that_a_stop_ends(one, server.url(), lambda: len(server.exchanges) == 2)
+        is_stopped.set()
         going.result()
     assert other.content == b"." * 10

@@ -2,8 +2,6 @@
 
 import io
 import re
-import threading
-import time
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -17,6 +15,7 @@ from agent.core.errors import DiskTrouble, JobFailed, Stopped, StorageTrouble
 from agent.core.models import FileRequest
 from agent.core.stopping import Stop
 from tests.fakes.storage_server import Exchange, Script, StorageServer, accept
+from tests.fakes.waiting import LONG_S, SOON_S, once
 
 CONTENT = bytes(range(256)) * 8000  # 2 MB
 POLICY = {
@@ -29,7 +28,9 @@ POLICY = {
 
 @pytest.fixture
 def transfer() -> Iterator[HttpTransfer]:
-    with HttpTransfer(connect_timeout_s=5, idle_timeout_s=5, floor_bytes_s=1, window_s=5) as transfer:
+    with HttpTransfer(
+        connect_timeout_s=LONG_S, idle_timeout_s=LONG_S, floor_bytes_s=1, window_s=LONG_S
+    ) as transfer:
         yield transfer
 
 
@@ -342,15 +343,15 @@ def test_silence_ends_by_the_timeout(script: Script, size: int):
 
 def test_a_storage_may_take_its_time_to_store(monkeypatch: pytest.MonkeyPatch):
     """The answer to a big file may take longer than any other silence, which is no stall either."""
-    monkeypatch.setattr(transfer_module, "_STORING_BYTES_S", 1 << 20)
+    monkeypatch.setattr(transfer_module, "_STORING_BYTES_S", len(CONTENT) / LONG_S)
 
     def script(exchange: Exchange) -> None:
         exchange.read_body()
-        exchange.sleep(0.9)
+        exchange.sleep(4.5)
         exchange.answer(204, content_length="")
 
     with (
-        HttpTransfer(idle_timeout_s=0.3, floor_bytes_s=1, window_s=0.2) as transfer,
+        HttpTransfer(idle_timeout_s=2, floor_bytes_s=1, window_s=2) as transfer,
         StorageServer(script) as server,
     ):
         Upload(transfer)(server.url())
@@ -363,14 +364,12 @@ def test_a_stop_ends_it_at_once(transfer: HttpTransfer, script: Script, size: in
     """While sending and while waiting for the answer, on new connections and on old ones."""
 
     def stop_soon() -> None:
-        upload, asked = Upload(transfer), []
-        timer = threading.Timer(0.3, lambda: (asked.append(time.monotonic()), upload.stop.set()))
-        timer.start()
-        with pytest.raises(Stopped):
-            upload(server.url(), Zeros(size), size_bytes=size)
-        assert time.monotonic() - asked[0] < 2
+        upload, before = Upload(transfer), len(server.exchanges)
+        with once(lambda: len(server.exchanges) > before, upload.stop.set) as passed_s:
+            with pytest.raises(Stopped):
+                upload(server.url(), Zeros(size), size_bytes=size)
+            assert passed_s() < SOON_S
         assert sum(upload.heard) == 0
-        timer.join()
 
     with StorageServer(script) as server:
         stop_soon()
