@@ -165,11 +165,14 @@ class Work:
         return replace(record, phase=Phase.DONE)
 
     def clean_up(self, record: Record) -> None:
-        """Remove the container, the folder, then the record, last."""
+        """Remove the container, if it is this agent's, the folder, then the record, last."""
         self._pulse.end()
-        self._tools.engine.remove(container_name(record.job_id))
+        engine, journal = self._tools.engine, self._tools.journal
+        fact = engine.look(container_name(record.job_id))
+        if fact is not None and fact.agent_id == journal.agent_id:
+            engine.remove(fact.name)
         self._folder.remove()
-        self._tools.journal.close_job(record, time())
+        journal.close_job(record, time())
 
     @contextmanager
     def _means(self, is_final: Callable[[HostTrouble], bool]) -> Iterator[Means]:

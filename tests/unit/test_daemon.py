@@ -12,21 +12,9 @@ from agent.daemon import Daemon, Options, WakeUp, record_of
 from agent.heartbeat import Heartbeat
 from tests.fakes.engine import Script
 from tests.fakes.waiting import wait_until
-from tests.unit.world import SLOT, World, spec
+from tests.unit.world import SLOT, spec
 
 LOOK_S = 30.0
-
-
-@pytest.fixture
-def world(tmp_path):
-    return World(tmp_path)
-
-
-@pytest.fixture
-def journal(world):
-    journal = world.journal()
-    yield journal
-    journal.close()
 
 
 @pytest.fixture

@@ -17,18 +17,6 @@ NAME = "decode-job-7"
 
 
 @pytest.fixture
-def world(tmp_path):
-    return World(tmp_path)
-
-
-@pytest.fixture
-def journal(world):
-    journal = world.journal()
-    yield journal
-    journal.close()
-
-
-@pytest.fixture
 def record(world):
     world.api.claim(None, 1)
     return Record(7, Phase.STAGING_IN, parse_job("7", spec()).spec, SLOT.id, 1000.0)
@@ -146,6 +134,15 @@ def test_a_stop_while_it_runs_leaves_the_container_alone(world, journal, record)
     assert [one.phase for one in journal.active()] == [Phase.RUNNING]
     assert world.engine.look(NAME).status is ContainerStatus.RUNNING
     assert world.api.verdicts(7) == []
+
+
+def test_a_strangers_container_is_left_alone(world, journal, record):
+    """A job whose container's name somebody else took is closed all the same."""
+    world.engine.add_foreign(NAME, 7, "another agent")
+    journal.save(replace(record, phase=Phase.DONE, outcome=Outcome(Verdict.GONE)))
+    world.runner(world.tools(journal), journal.active()[0], is_recovered=True).run()
+    assert journal.active() == []
+    assert world.engine.look(NAME).agent_id == "another agent"
 
 
 def test_its_time_is_over(tmp_path):
