@@ -177,7 +177,7 @@ demo_show() {
     wait "$USER_PID" || verdict=$?
     USER_PID=''
     step "The job as its user saw it"
-    sed 's/^/        /' "$WORK/user"
+    grep -vF "$WORK" "$WORK/user" | sed 's/^/        /'
     [ "$verdict" -eq 0 ] || die "the job did not finish; what the API and the engine wrote is in $LOG"
     step "How good it is, against the truth"
     "$PYTHON" "$DEMO/$app/assess.py" "$WORK/outputs" "$WORK/input/truth" >"$WORK/figures" ||
