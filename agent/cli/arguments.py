@@ -24,8 +24,8 @@ examples:
 settings:
   Each has a name such as API_URL. It is taken from DECODE_API_URL in the environment, else from
   the env file, else from API_URL in the environment. The env file is the one of --env-file, else
-  ./.env, else /etc/decode-agent/agent.env. API_URL, USERNAME and PASSWORD are required;
-  .env.example explains all of them.
+  ./.env, else /etc/decode-agent/agent.env. Required are API_URL, and USERNAME and PASSWORD or
+  ACCESS_TOKEN; .env.example explains all of them.
 
 exit codes:
   0    done, or all is well
