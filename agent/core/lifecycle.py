@@ -23,7 +23,7 @@ _MEANINGS = {
     134: "ended by SIGABRT",
     135: "ended by SIGBUS (often: /dev/shm is full)",
     136: "ended by SIGFPE",
-    137: "ended by SIGKILL",
+    137: "ended by SIGKILL, which somebody sent or, for lack of memory, the kernel",
     139: "ended by SIGSEGV",
     143: "ended by SIGTERM",
 }

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import requests
 
 from agent.adapters import docker_engine
 from agent.adapters.docker_engine import DockerEngine
@@ -411,16 +412,23 @@ def test_a_stop_works_while_the_daemon_is_frozen(engine, plan, dockerd):
         assert passed_s() < SOON_S
 
 
-def test_a_start_whose_answer_was_lost_is_not_repeated(engine_url, plan, dockerd, tmp_path):
-    """The daemon does what it was asked as soon as it wakes; the next attempt finds the container."""
-    engine = impatient(engine_url)
+@pytest.mark.parametrize("request_name", ["create_container_from_config", "start"])
+def test_what_was_done_although_its_answer_was_lost_is_not_repeated(
+    engine, plan, tmp_path, monkeypatch, request_name
+):
+    """The client timed out, the daemon did it: the next attempt finds the container by its name."""
     made = plan("echo started >> /files/starts; sleep 1")
-    dockerd.pause()
+    client = engine._client()
+    really = getattr(client, request_name)
+
+    def lose_the_answer(*args, **kwargs):
+        really(*args, **kwargs)
+        monkeypatch.undo()
+        raise requests.ReadTimeout
+
+    monkeypatch.setattr(client, request_name, lose_the_answer)
     with pytest.raises(EngineTrouble):
         engine.ensure_started(made)
-    dockerd.resume()
-    time.sleep(0.5)
-    engine = DockerEngine(engine_url, "me")
     engine.ensure_started(made)
     assert engine.wait(made.name, timeout_s=LONG_S, stop=Stop()).code == 0
     assert engine.ensure_started(made).status is ContainerStatus.EXITED

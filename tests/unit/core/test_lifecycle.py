@@ -32,7 +32,11 @@ def ended(code, *, oom=False, error="", ran_s=60.0):
         (ended(3), "", "exit code 3"),
         (ended(137, oom=True), "", "killed: out of memory (limit 8192 MiB)"),
         (ended(1, oom=True), "a child was killed", "killed: out of memory (limit 8192 MiB)"),
-        (ended(137), "", "exit code 137: ended by SIGKILL"),
+        (
+            ended(137),
+            "",
+            "exit code 137: ended by SIGKILL, which somebody sent or, for lack of memory, the kernel",
+        ),
         (ended(143, ran_s=12 * 3600.0), "", "timed out after 12 h"),
         (ended(1), "OSError: [Errno 28] No space left on device", "exit code 1: no space left on device"),
         (ended(127), "sh: comet: not found", "exit code 127: command not found"),
