@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from agent.core.errors import ApiTrouble, HostTrouble, JobFailed
-from agent.core.models import Job, Offer, OutputFile, RefusedJob, Upload, Verdict, Word, parse_job
+from agent.core.intake import parse_job
+from agent.core.models import Job, Offer, OutputFile, RefusedJob, Upload, Verdict, Word
 from agent.core.paths import InputFile, plan_inputs, plan_roots, plan_uploads, shown, upload_key
 from agent.core.stopping import Stop
 from agent.ports import Each, JobApi, JobFolder, Progress, Task, Transfer

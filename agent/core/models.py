@@ -1,13 +1,9 @@
 """The values that travel through the agent: what comes from outside (pydantic) and what is ours (frozen)."""
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-_JOB_ID = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
+from pydantic import BaseModel, ConfigDict
 
 
 class Word(StrEnum):
@@ -93,18 +89,6 @@ class RefusedJob:
     id: int | None
     key: str
     reason: str
-
-
-def parse_job(key: str, raw: Any) -> Job | RefusedJob:
-    """Read one entry of the answer to GET /jobs; the reason of a refusal names the field."""
-    if not _JOB_ID.fullmatch(key):
-        return RefusedJob(None, key, f"job id {key[:80]!r} is not a number")
-    try:
-        return Job(int(key), JobSpec.model_validate(raw))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the whole spec"
-        return RefusedJob(int(key), key, f"malformed job spec: {field[:200]}: {first['msg']}")
 
 
 class Phase(StrEnum):

@@ -9,7 +9,8 @@ import vcr
 from agent.adapters.tokens import CognitoTokens, StaticToken
 from agent.adapters.worker_api import UserPool, WorkerApi
 from agent.core.errors import AccountTrouble, ApiTrouble, JobFailed, JobGone
-from agent.core.models import Job, Offer, UploadKind, Word, parse_job
+from agent.core.intake import parse_job
+from agent.core.models import Job, Offer, UploadKind, Word
 
 FOLDER = Path(__file__).parent / "cassettes"
 API = "http://wapi.test"

@@ -7,7 +7,8 @@ import threading
 import pytest
 
 from agent.core.errors import ApiTrouble, EngineTrouble
-from agent.core.models import Phase, Slot, Word, parse_job
+from agent.core.intake import parse_job
+from agent.core.models import Phase, Slot, Word
 from agent.daemon import Daemon, Options, WakeUp, record_of
 from agent.heartbeat import Heartbeat
 from tests.fakes.engine import Script

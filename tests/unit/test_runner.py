@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from agent.core.errors import DiskTrouble, EngineTrouble
-from agent.core.models import ContainerStatus, Outcome, Phase, Record, Verdict, Word, parse_job
+from agent.core.intake import parse_job
+from agent.core.models import ContainerStatus, Outcome, Phase, Record, Verdict, Word
 from agent.core.reconcile import MAX_ATTEMPTS
 from agent.runner import UNEXPECTED_MAX
 from tests.fakes.engine import Script

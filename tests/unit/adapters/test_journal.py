@@ -7,8 +7,9 @@ import pytest
 
 from agent.adapters.journal import SCHEMA_VERSION, SqliteJournal
 from agent.core.errors import ConfigError, DiskTrouble
+from agent.core.intake import parse_job
 from agent.core.lifecycle import LEGAL
-from agent.core.models import Outcome, Phase, Record, Verdict, parse_job
+from agent.core.models import Outcome, Phase, Record, Verdict
 
 SPEC = parse_job(
     "7",
