@@ -63,6 +63,8 @@ def _advice(error: OSError) -> str:
             )
         case errno.EMFILE | errno.ENFILE:
             return "too many open files: raise LimitNOFILE"
+        case errno.EINVAL:  # of readlink: it was a link a moment ago
+            return "changed while it was read"
         case _:
             return error.strerror or type(error).__name__
 
