@@ -100,7 +100,7 @@ class Dockerd:
             self._add_bridge()
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*_ending_with_us(), *self._command()],
+                [*ending_with_us(), *self._command()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -245,7 +245,7 @@ class Registry:
         """Start it, and return when it takes connections."""
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*_ending_with_us(), "docker-registry", "serve", f"{self.folder}/config.yml"],
+                [*ending_with_us(), "docker-registry", "serve", f"{self.folder}/config.yml"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -339,7 +339,7 @@ def _which(name: str) -> str | None:
     return shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
 
 
-def _ending_with_us() -> list[str]:
+def ending_with_us() -> list[str]:
     """What makes a process end even if the tests are killed; the kernel means the thread that started it."""
     is_main = threading.current_thread() is threading.main_thread()
     return ["setpriv", "--pdeathsig", "TERM"] if is_main and _which("setpriv") else []

@@ -14,6 +14,7 @@ from typing import Any, Self
 from mock_api.job import Job
 from mock_api.requestlog import LoggedRequest
 from mock_api.server import RunningMock
+from tests.engine_host import ending_with_us
 
 ROOT = Path(__file__).parents[2]
 ACCOUNT = ("worker1@example.com", "worker1-password")
@@ -42,7 +43,7 @@ class AgentProcess:
         """Start the process, as an account that logs in at the stand-in."""
         with self.state.with_suffix(".log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "agent", "run", *self.args, *args],
+                [*ending_with_us(), sys.executable, "-m", "agent", "run", *self.args, *args],
                 cwd=ROOT,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
