@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 
+from agent.core.joblog import JobLog
 from agent.core.models import Record, Slot
 from agent.core.reconcile import orphans_of
 from agent.ports import Engine, Journal
@@ -15,13 +16,8 @@ def load_resumed(journal: Journal, slots: Sequence[Slot]) -> list[tuple[Record, 
     by_id = {slot.id: slot for slot in slots}
     resumed = [(record, by_id.get(record.slot, slots[0])) for record in journal.active()]
     for record, slot in resumed:
-        log.info(
-            "Job %d: found in the journal in phase %s; going on with it on slot %d.",
-            record.job_id,
-            record.phase,
-            slot.id,
-            extra={"job_id": record.job_id},
-        )
+        job_log = JobLog(log, record.job_id)
+        job_log.info("Found in the journal in phase %s; going on with it on slot %d.", record.phase, slot.id)
     return resumed
 
 
