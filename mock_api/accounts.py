@@ -90,11 +90,6 @@ class Accounts:
         with self._lock:
             return self._accounts.get(username)
 
-    def everyone(self) -> tuple[Account, ...]:
-        """All accounts."""
-        with self._lock:
-            return tuple(self._accounts.values())
-
     def issue_token(self, username: str, use: str = "id", life_s: float | None = None) -> str:
         """A signed token of the account; a negative ``life_s`` makes one that has expired already."""
         with self._lock:

@@ -8,8 +8,7 @@ import re
 from agent.core.container import container_name
 from agent.core.errors import AgentError, DiskTrouble, EngineTrouble, JobFailed
 from agent.core.models import ContainerFact
-
-_MAX_CHARS = 300
+from agent.core.wire import one_line
 
 _NO_SPACE = "no space left on device"
 _MALFORMED = re.compile(r"invalid reference format|repository name must|invalid (index|tag)", re.IGNORECASE)
@@ -38,11 +37,6 @@ _NOT_THERE = re.compile(
     r"|no matching manifest|not supported|unsupported",
     re.IGNORECASE,
 )
-
-
-def one_line(text: object) -> str:
-    """The text as one line of bounded length, fit to be shown."""
-    return " ".join(str(text).split())[:_MAX_CHARS]
 
 
 def cause_of(error: BaseException) -> str:
