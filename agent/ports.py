@@ -1,6 +1,6 @@
 """What the agent needs of the outside world, as Protocols; the adapters fulfil them, the fakes too."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, Self, TypeVar
@@ -18,6 +18,7 @@ from agent.core.models import (
     UploadKind,
     Word,
 )
+from agent.core.status import AgentStatus, Mode, PastJob
 from agent.core.stopping import Stop
 
 T = TypeVar("T")
@@ -170,6 +171,9 @@ class Engine(Protocol):
     def save_log(self, name: str, path: Path, *, stop: Stop) -> None:
         """Write the container's whole log to `path`."""
 
+    def read_log(self, name: str, *, follow: bool, stop: Stop) -> Iterator[bytes]:
+        """The container's log in pieces; with `follow` until it ends. Raises `Stopped`."""
+
     def kill(self, name: str, *, grace_s: float) -> None:
         """SIGTERM, after `grace_s` SIGKILL; harmless if it has ended or is gone."""
 
@@ -196,8 +200,20 @@ class Journal(Protocol):
     def uploaded(self, job_id: int) -> frozenset[str]:
         """The keys of all files of the job that have arrived."""
 
-    def close_job(self, record: Record, ended_at: float) -> None:
-        """Move the job to the history, in one transaction."""
+    def close_job(self, record: Record, ended_at: float, log_tail: str = "") -> None:
+        """Move the job to the history with the end of its container's log, in one transaction."""
+
+    def history(self, limit: int) -> list[PastJob]:
+        """The jobs that are over, the last first."""
+
+    def past_log(self, job_id: int) -> str | None:
+        """The end of the log of a job that is over; None: not known."""
+
+    def mode(self) -> Mode:
+        """What the owner asked for last."""
+
+    def save_mode(self, mode: Mode) -> None:
+        """The owner asks for this now."""
 
 
 class Task(Protocol):
@@ -219,3 +235,55 @@ class Each(Protocol):
 
     def __call__(self, act: Callable[[T], None], items: Iterable[T], /) -> None:
         """Return when all are done."""
+
+
+class ServiceManager(Protocol):
+    """Who started the agent and watches over it: systemd, or nobody. Raises nothing."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether anybody listens."""
+
+    @property
+    def watchdog_s(self) -> float | None:
+        """So often at least `alive` has to be said; None: nobody waits for it."""
+
+    def ready(self) -> None:
+        """The start, or a reload, is over."""
+
+    def status(self, line: str) -> None:
+        """One line of truth for `systemctl status`."""
+
+    def alive(self) -> None:
+        """Every thread gets on."""
+
+    def reloading(self) -> None:
+        """The settings are being read again."""
+
+    def stopping(self) -> None:
+        """The end has begun; it cannot be taken back."""
+
+    def extend(self, seconds: float) -> None:
+        """The start or the end under way needs so long from now on."""
+
+
+class Controls(Protocol):
+    """What the control socket may ask of a running agent; every method may be called from any thread."""
+
+    def status(self) -> AgentStatus:
+        """What it is doing now."""
+
+    def history(self, limit: int) -> list[PastJob]:
+        """The jobs that are over, the last first. Raises `DiskTrouble`."""
+
+    def read_log(self, job_id: int, *, follow: bool, stop: Stop) -> Iterator[bytes]:
+        """The log of a job under way, or the end of a past one's.
+
+        Raises `LookupError`, `HostTrouble`, `Stopped`.
+        """
+
+    def steer(self, mode: Mode) -> None:
+        """The owner asks for this. Raises `DiskTrouble`."""
+
+    def reload(self) -> tuple[str, ...]:
+        """Read the settings again; a sentence for each change. Raises `ConfigError`: all stays as it was."""

@@ -2,11 +2,10 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from agent import __version__
-
-_LEVELS = ("debug", "info", "warning", "error")
+from agent.cli import arguments_account, arguments_doctor, arguments_service
+from agent.cli.options import Commands, add_common, plain
 
 _ABOUT = """\
 Makes this machine a worker of DECODE OpenCloud: takes jobs from the API, downloads their
@@ -52,17 +51,20 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _plain(argparse.ArgumentParser(prog="decode-agent", description=_ABOUT, epilog=_MORE))
+    parser = plain(argparse.ArgumentParser(prog="decode-agent", description=_ABOUT, epilog=_MORE))
     parser.add_argument("--version", action="version", version=f"decode-agent {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(commands)
     _add_check(commands)
+    arguments_doctor.add(commands)
+    arguments_account.add(commands)
+    arguments_service.add(commands)
     return parser
 
 
-def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = _plain(commands.add_parser("run", help="take jobs and run them", description=_RUN))
-    _add_common(parser)
+def _add_run(commands: Commands) -> None:
+    parser = plain(commands.add_parser("run", help="take jobs and run them", description=_RUN))
+    add_common(parser)
     until = parser.add_mutually_exclusive_group()
     until.add_argument("--once", action="store_true", help="take one job, end when it is done")
     until.add_argument("--until-idle", action="store_true", help="end when there is no job any more")
@@ -70,22 +72,11 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.set_defaults(command=_run)
 
 
-def _add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = _plain(commands.add_parser("check", help="see whether all is set up", description=_CHECK))
-    _add_common(parser)
+def _add_check(commands: Commands) -> None:
+    parser = plain(commands.add_parser("check", help="see whether all is set up", description=_CHECK))
+    add_common(parser)
     parser.add_argument("--json", action="store_true", help="answer as one JSON object")
     parser.set_defaults(command=_check)
-
-
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--env-file", type=Path, metavar="FILE", help="take settings from this file")
-    parser.add_argument("--log-level", choices=_LEVELS, help="in place of the setting LOG_LEVEL")
-
-
-def _plain(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.allow_abbrev = False
-    return parser
 
 
 def _run(arguments: argparse.Namespace) -> int:
