@@ -1,15 +1,11 @@
 """`decode-agent check`: is everything set up, and how to mend what is not."""
 
-import json
 import os
 import shutil
-import sys
 import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 
@@ -18,32 +14,13 @@ from agent.adapters.progress import size_of
 from agent.adapters.tokens import expiry_of
 from agent.cli.connect import Connection, connect, read, secrets_of
 from agent.cli.exits import Exit
+from agent.cli.findings import broken_settings, show, show_json, without_secrets
 from agent.core.errors import AccountTrouble, AgentError, ApiTrouble, ConfigError, HostTrouble, JobGone
+from agent.core.findings import Finding, State, is_well
 from agent.settings import SECRETS, Loaded, Settings
 
-_SOON_S = 600.0
 _GIB = 1024**3
 _LITTLE_SPACE_BYTES = 20 * _GIB
-_COLOURS = {"ok": "32", "warning": "33", "failed": "31", "skipped": "2"}
-
-
-class State(StrEnum):
-    """How a check ended."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the result; `fix` says what to do about it."""
-
-    about: str
-    state: State
-    text: str
-    fix: str = ""
 
 
 def check(arguments: Namespace) -> int:
@@ -51,20 +28,19 @@ def check(arguments: Namespace) -> int:
     try:
         loaded = read(arguments)
     except ConfigError as error:
-        fix = "mend the setting where it stands; .env.example explains each of them"
-        broken = [Finding("settings", State.FAILED, line, fix) for line in str(error).splitlines()]
-        _show(broken, as_json=arguments.json)
+        broken = broken_settings(error)
+        (show_json if arguments.json else show)(broken)
         return Exit.CONFIG
     redact = Redactor(secrets_of(loaded.settings))
     findings = []
     for finding in _findings(loaded):
-        shown = Finding(finding.about, finding.state, redact(finding.text), redact(finding.fix))
+        shown = without_secrets(finding, redact)
         findings.append(shown)
         if not arguments.json:
-            _show([shown], as_json=False)
+            show([shown])
     if arguments.json:
-        _show(findings, as_json=True)
-    return Exit.FAILED if any(one.state is State.FAILED for one in findings) else Exit.OK
+        show_json(findings)
+    return Exit.OK if is_well(findings) else Exit.FAILED
 
 
 def _findings(loaded: Loaded) -> Iterator[Finding]:
@@ -175,17 +151,3 @@ def docker_finding(settings: Settings) -> Finding:
             fix = "run as root, or join the group docker and log in anew: sudo usermod -aG docker $USER"
         return Finding("docker", State.FAILED, f"{error}", fix)
     return Finding("docker", State.OK, f"version {version} at {settings.docker_host}")
-
-
-def _show(findings: Sequence[Finding], *, as_json: bool) -> None:
-    if as_json:
-        is_ok = not any(one.state is State.FAILED for one in findings)
-        print(json.dumps({"ok": is_ok, "findings": [asdict(one) for one in findings]}, indent=2))
-        return
-    for one in findings:
-        state = f"{one.state:<8}"
-        if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
-            state = f"\x1b[{_COLOURS[one.state]}m{state}\x1b[0m"
-        print(f"{state} {one.about:<9} {one.text}", flush=True)
-        if one.fix:
-            print(f"{'':18} → {one.fix}", flush=True)
