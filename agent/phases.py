@@ -1,7 +1,6 @@
 """What is done in each phase of a job. Every action is safe to repeat, whatever was killed in between."""
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -39,6 +38,7 @@ LONGEST_WAIT_S = 3600.0
 PHASE_BACKOFF = Backoff(base_s=1.0, cap_s=60.0)
 TRANSFER_BACKOFF = Backoff(base_s=0.5, cap_s=30.0)
 _LOG_TAIL_BYTES = 16 * 1024
+_KEPT_LOG_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +171,10 @@ class Work:
         fact = engine.look(container_name(record.job_id))
         if fact is not None and fact.agent_id == journal.agent_id:
             engine.remove(fact.name)
+        outcome = record.outcome or Outcome(Verdict.GONE)
+        log_end = _end_of(self._folder.log, _KEPT_LOG_BYTES) or outcome.log_tail
         self._folder.remove()
-        journal.close_job(record, time())
+        journal.close_job(record, time(), log_end)
 
     @contextmanager
     def _means(self, is_final: Callable[[HostTrouble], bool]) -> Iterator[Means]:
@@ -217,11 +219,16 @@ class Work:
 
 def _tail_of(path: Path) -> str:
     """The last lines of a log file, control characters left out."""
+    lines = _end_of(path, _LOG_TAIL_BYTES).removesuffix("\n").split("\n")
+    text = "\n".join(lines[-LOG_TAIL_LINES:])
+    return "".join(char for char in text if char.isprintable() or char == "\n").rstrip()
+
+
+def _end_of(path: Path, size_bytes: int) -> str:
+    """The end of a log file as it is; empty where there is none."""
     try:
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _LOG_TAIL_BYTES))
-            lines = deque(file, LOG_TAIL_LINES)
+            file.seek(max(0, path.stat().st_size - size_bytes))
+            return file.read(size_bytes).decode("utf-8", "replace")
     except OSError:
         return ""
-    text = b"".join(lines).decode("utf-8", "replace")
-    return "".join(char for char in text if char.isprintable() or char == "\n").rstrip()

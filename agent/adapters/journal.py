@@ -16,30 +16,18 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from agent.core.errors import ConfigError, DiskTrouble
-from agent.core.lifecycle import LEGAL
+from agent.adapters import journal_schema as schema
+from agent.core.errors import DiskTrouble
 from agent.core.models import Record
+from agent.core.status import Mode, PastJob
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
+HISTORY_ENTRIES = 10_000
+HISTORY_LOGS = 200
+LOG_TAIL_BYTES = 64 * 1024
 _RECORD = TypeAdapter(Record)
 _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-
-_SCHEMA_1 = """
-CREATE TABLE transitions (before TEXT NOT NULL, after TEXT NOT NULL, PRIMARY KEY (before, after));
-CREATE TABLE jobs (job_id INTEGER PRIMARY KEY, phase TEXT NOT NULL, claimed_at REAL NOT NULL,
-                   record TEXT NOT NULL);
-CREATE TABLE uploads (job_id INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE, upload_key TEXT NOT NULL,
-                      PRIMARY KEY (job_id, upload_key)) WITHOUT ROWID;
-CREATE TABLE history (entry INTEGER PRIMARY KEY, job_id INTEGER NOT NULL, verdict TEXT NOT NULL,
-                      reason TEXT NOT NULL, exit_code INTEGER, claimed_at REAL NOT NULL,
-                      ended_at REAL NOT NULL);
-CREATE TRIGGER only_legal_phases BEFORE UPDATE OF phase ON jobs
-WHEN OLD.phase <> NEW.phase
- AND NOT EXISTS (SELECT 1 FROM transitions WHERE before = OLD.phase AND after = NEW.phase)
-BEGIN SELECT RAISE(ABORT, 'illegal phase'); END;
-"""
 
 
 class SqliteJournal:
@@ -66,27 +54,12 @@ class SqliteJournal:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA foreign_keys = ON")
-            self._migrate(db)
+            schema.migrate(db, self._path)
             db.execute("SELECT count(*) FROM jobs").fetchone()
         except BaseException:
             db.close()
             raise
         return db
-
-    def _migrate(self, db: sqlite3.Connection) -> None:
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA_VERSION:
-            raise ConfigError(
-                f"{self._path} was written by a newer decode-agent (schema {version}, this one knows"
-                f" {SCHEMA_VERSION}): install that version again"
-            )
-        if version == SCHEMA_VERSION:
-            return
-        rows = [(before.value, after.value) for before, legal in LEGAL.items() for after in legal]
-        db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA_1}")
-        db.executemany("INSERT INTO transitions VALUES (?, ?)", rows)
-        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        db.execute("COMMIT")
 
     def _move_aside(self, error: sqlite3.DatabaseError) -> None:
         aside = self._path.with_name(f"{self._path.name}.unreadable-{time.time_ns()}")
@@ -138,24 +111,66 @@ class SqliteJournal:
             rows = db.execute("SELECT upload_key FROM uploads WHERE job_id = ?", (job_id,)).fetchall()
         return frozenset(key for (key,) in rows)
 
-    def close_job(self, record: Record, ended_at: float) -> None:
-        """Move the job to the history; harmless if it is there already."""
-        outcome = record.outcome
+    def close_job(self, record: Record, ended_at: float, log_tail: str = "") -> None:
+        """Move the job to the history with the last 64 KiB of its log; harmless if it is there already.
+
+        The history keeps the newest 10,000 jobs, and the logs of the newest 200.
+        """
+        outcome, spec = record.outcome, record.spec
         verdict, reason, code = (
             (outcome.verdict.value, outcome.reason, outcome.exit_code) if outcome else ("gone", "", None)
         )
+        image = spec.handler.image_url if spec else ""
+        times = (record.claimed_at, ended_at)
+        row = (record.job_id, verdict, reason, code, *times, image, record.slot, _end_of(log_tail))
         with self._transaction() as db:
             if db.execute("DELETE FROM jobs WHERE job_id = ?", (record.job_id,)).rowcount:
-                db.execute(
-                    "INSERT INTO history (job_id, verdict, reason, exit_code, claimed_at, ended_at)"
-                    " VALUES (?, ?, ?, ?, ?, ?)",
-                    (record.job_id, verdict, reason, code, record.claimed_at, ended_at),
-                )
+                newest = db.execute(
+                    "INSERT INTO history (job_id, verdict, reason, exit_code, claimed_at, ended_at, image,"
+                    " slot, log_tail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    row,
+                ).lastrowid
+                _prune(db, newest or 0)
+
+    def history(self, limit: int) -> list[PastJob]:
+        """The jobs that are over, the last first."""
+        with self._transaction() as db:
+            return schema.past_jobs(db, schema.SCHEMA_VERSION, limit)
+
+    def past_log(self, job_id: int) -> str | None:
+        """The end of the log of a job that is over; None: not known."""
+        with self._transaction() as db:
+            return schema.past_log(db, schema.SCHEMA_VERSION, job_id)
+
+    def mode(self) -> Mode:
+        """What the owner asked for last; TAKING if nothing yet."""
+        with self._transaction() as db:
+            row = db.execute("SELECT mode FROM owner").fetchone()
+        return Mode(row[0]) if row else Mode.TAKING
+
+    def save_mode(self, mode: Mode) -> None:
+        """The owner asks for this now."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO owner VALUES (1, ?)", (mode.value,))
 
     def close(self) -> None:
         """Close the database; nothing can be saved after it."""
         with self._lock:
             self._db.close()
+
+
+def _prune(db: sqlite3.Connection, newest: int) -> None:
+    """Entries are numbered without gaps, for only the oldest are ever deleted."""
+    db.execute("DELETE FROM history WHERE entry <= ?", (newest - HISTORY_ENTRIES,))
+    db.execute(
+        "UPDATE history SET log_tail = NULL WHERE entry <= ? AND log_tail IS NOT NULL",
+        (newest - HISTORY_LOGS,),
+    )
+
+
+def _end_of(text: str) -> str:
+    """The last 64 KiB, from a whole character on; half a surrogate pair would be refused."""
+    return text.encode("utf-8", "replace")[-LOG_TAIL_BYTES:].decode("utf-8", "ignore")
 
 
 def _read_or_make_id(path: Path) -> str:
