@@ -2,7 +2,6 @@
 
 import logging
 import math
-import select
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -22,7 +21,7 @@ from docker.errors import APIError, DockerException, InvalidRepository, NotFound
 from docker.utils import parse_repository_tag
 from urllib3.exceptions import HTTPError
 
-from agent.adapters.docker_engine_oom import OomWatch
+from agent.adapters.docker_engine_oom import OomWatch, sleep
 from agent.adapters.docker_engine_stream import Stream, open_stream
 from agent.core import engine_faults as faults
 from agent.core.container import LABEL_JOB
@@ -203,13 +202,13 @@ class DockerEngine:
             left_s = deadline - time.monotonic()
             if fact.exit is not None or is_woken or left_s <= 0:
                 return fact.exit
-            is_woken = _sleep(stream, memory, min(left_s, _LOOK_AGAIN_S))
+            is_woken = sleep(stream.fileno(), memory, min(left_s, _LOOK_AGAIN_S))
 
     def save_log(self, name: str, path: Path, *, stop: Stop) -> None:
         """Write the container's whole log, both streams in their order, to `path`, or leave that alone."""
         part = path.with_name(f"{path.name}.part")
         try:
-            with closing(self._log(name, stop)) as pieces, part.open("wb") as file:
+            with closing(self.read_log(name, follow=False, stop=stop)) as pieces, part.open("wb") as file:
                 file.writelines(pieces)
             part.replace(path)
         except OSError as error:
@@ -218,13 +217,16 @@ class DockerEngine:
             with suppress(OSError):
                 part.unlink()
 
-    def _log(self, name: str, stop: Stop) -> Generator[bytes, None, None]:
+    def read_log(self, name: str, *, follow: bool, stop: Stop) -> Generator[bytes, None, None]:
+        """The container's log in pieces, both streams in their order; with `follow` until it ends."""
         self._present(name)
-        path = f"/containers/{name}/logs?stdout=1&stderr=1"
+        path = f"/containers/{name}/logs?stdout=1&stderr=1&follow={follow:d}"
         with (
             _translated(f"reading the log of container {name}", stop=stop),
             self._stream("GET", path, stop) as stream,
         ):
+            if follow:
+                stream.be_patient()
             yield from log_of(stream.read)
 
     def kill(self, name: str, *, grace_s: float) -> None:
@@ -256,20 +258,6 @@ class DockerEngine:
         idle_s = idle_s or self._timeout_s
         with open_stream(self._base_url, method, path, stop=stop, idle_s=idle_s, headers=headers) as stream:
             yield stream
-
-
-def _sleep(stream: Stream, memory: OomWatch, timeout_s: float) -> bool:
-    """Sleep until something comes in the stream or it ends; False when the time is over."""
-    poll = select.poll()  # unlike select, it takes descriptors over 1023
-    poll.register(stream, select.POLLIN)
-    memory.register(poll)
-    deadline = time.monotonic() + timeout_s
-    while (left_s := deadline - time.monotonic()) > 0:
-        woken = {descriptor for descriptor, _ in poll.poll(left_s * 1000)}
-        if stream.fileno() in woken:
-            return True
-        memory.note(poll)
-    return False
 
 
 @contextmanager

@@ -105,3 +105,17 @@ class OomWatch:
             if descriptor is not None:
                 os.close(descriptor)
         self._counts = self._alarm = None
+
+
+def sleep(stream: int, memory: OomWatch, timeout_s: float) -> bool:
+    """Sleep until something comes in the stream (a descriptor) or it ends; False when the time is over."""
+    poll = select.poll()  # unlike select, it takes descriptors over 1023
+    poll.register(stream, select.POLLIN)
+    memory.register(poll)
+    deadline = time.monotonic() + timeout_s
+    while (left_s := deadline - time.monotonic()) > 0:
+        woken = {descriptor for descriptor, _ in poll.poll(left_s * 1000)}
+        if stream in woken:
+            return True
+        memory.note(poll)
+    return False

@@ -45,6 +45,10 @@ class Stream:
         if rest:
             yield rest
 
+    def be_patient(self) -> None:
+        """From now on silence is no trouble, however long."""
+        self._connection.settimeout(None)
+
     def fileno(self) -> int:
         """To sleep on: readable when something comes or the connection ends."""
         return self._connection.fileno()

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -348,6 +348,7 @@ def test_a_container_that_somebody_else_made_is_never_touched(bench, engine, tmp
         lambda: engine.remove(plan.name),
         lambda: engine.wait(plan.name, timeout_s=1, stop=Stop()),
         lambda: engine.save_log(plan.name, tmp_path / "log", stop=Stop()),
+        lambda: next(engine.read_log(plan.name, follow=True, stop=Stop())),
     ):
         with pytest.raises(EngineTrouble, match=r"not ours|another agent"):
             touch()
@@ -374,6 +375,60 @@ def test_an_empty_log_is_an_empty_file(bench, engine, tmp_path):
     assert (tmp_path / "log").read_bytes() == b""
 
 
+def test_a_log_can_be_read_while_it_runs(bench, engine):
+    """As far as it has come, without waiting for more."""
+    plan = bench.plan(1, Script(exit_code=None, log=b"line 1\nline 2\n"))
+    engine.ensure_started(plan)
+    wait_until(lambda: b"".join(engine.read_log(plan.name, follow=False, stop=Stop())).count(b"\n") == 2)
+    assert b"".join(engine.read_log(plan.name, follow=False, stop=Stop())) == b"line 1\nline 2\n"
+    assert engine.look(plan.name).status is ContainerStatus.RUNNING
+
+
+def test_a_log_that_is_followed_ends_with_the_container(bench, engine):
+    """What is there comes at once, the end comes with the end."""
+    plan = bench.plan(1, Script(exit_code=None, log=b"line 1\n"))
+    engine.ensure_started(plan)
+    stop = Stop()
+    with closing(engine.read_log(plan.name, follow=True, stop=stop)) as pieces:
+        assert next(pieces) == b"line 1\n"
+        with once(lambda: stop._wakers, lambda: engine.kill(plan.name, grace_s=0)) as passed_s:
+            assert list(pieces) == []
+            assert passed_s() < SOON_S
+    assert engine.look(plan.name).status is ContainerStatus.EXITED
+
+
+def test_to_follow_an_ended_container_is_to_read_its_log(bench, engine):
+    plan = bench.plan(1, Script(log=b"all of it\n"))
+    engine.ensure_started(plan)
+    engine.wait(plan.name, timeout_s=LONG_S, stop=Stop())
+    assert b"".join(engine.read_log(plan.name, follow=True, stop=Stop())) == b"all of it\n"
+
+
+def test_a_stop_ends_following_at_once(bench, engine):
+    """However silent the container is; it runs on."""
+    plan = bench.plan(1, Script(exit_code=None, log=b"line 1\n"))
+    engine.ensure_started(plan)
+    stop = Stop()
+    with closing(engine.read_log(plan.name, follow=True, stop=stop)) as pieces:
+        assert next(pieces) == b"line 1\n"
+        with once(lambda: stop._wakers, stop.set) as passed_s:
+            with pytest.raises(Stopped):
+                list(pieces)
+            assert passed_s() < SOON_S
+    assert engine.look(plan.name).status is ContainerStatus.RUNNING
+    assert not stop._wakers
+
+
+def test_a_reader_may_leave(bench, engine):
+    """Its connection is closed with it."""
+    plan = bench.plan(1, Script(exit_code=None, log=b"line 1\n"))
+    engine.ensure_started(plan)
+    stop = Stop()
+    with closing(engine.read_log(plan.name, follow=True, stop=stop)) as pieces:
+        assert next(pieces) == b"line 1\n"
+    assert not stop._wakers
+
+
 def test_a_stopped_agent_saves_no_log(bench, engine, tmp_path):
     plan = bench.plan(1, Script(log=b"x"))
     engine.ensure_started(plan)
@@ -381,6 +436,8 @@ def test_a_stopped_agent_saves_no_log(bench, engine, tmp_path):
     stop.set()
     with pytest.raises(Stopped):
         engine.save_log(plan.name, tmp_path / "log", stop=stop)
+    with pytest.raises(Stopped):
+        list(engine.read_log(plan.name, follow=True, stop=stop))
     assert not (tmp_path / "log").exists()
 
 
@@ -393,6 +450,8 @@ def test_an_unknown_container_is_nothing_or_trouble(engine, tmp_path):
         engine.wait(name, timeout_s=1, stop=Stop())
     with pytest.raises(EngineTrouble, match=name):
         engine.save_log(name, tmp_path / "log", stop=Stop())
+    with pytest.raises(EngineTrouble, match=name):
+        list(engine.read_log(name, follow=True, stop=Stop()))
 
 
 def test_an_image_that_is_missing_is_the_jobs_fault(bench, engine):

@@ -3,7 +3,8 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from agent.ports import Progress
 
 SIGKILLED, SIGTERMED = 137, 143
 _IMAGE_BYTES = 1000
+_FOREVER_S = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,17 @@ class FakeEngine:
             path.write_bytes(self._logs.get(name, b""))
         except OSError as error:
             raise DiskTrouble(f"cannot write {path}: {error.strerror}") from error
+
+    def read_log(self, name: str, *, follow: bool, stop: Stop) -> Iterator[bytes]:
+        """The container's log in pieces; with `follow` until it ends."""
+        self._answer()
+        stop.check()
+        self._present(name)
+        yield from filter(None, [self._logs.get(name, b"")])
+        if follow:
+            with suppress(EngineTrouble):  # who removes it ends it
+                self.wait(name, timeout_s=_FOREVER_S, stop=stop)
+            stop.check()
 
     def kill(self, name: str, *, grace_s: float) -> None:
         """SIGTERM, after `grace_s` SIGKILL; harmless if it has ended or is gone."""

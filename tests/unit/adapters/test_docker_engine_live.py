@@ -107,6 +107,14 @@ def test_the_log_is_bounded_and_keeps_its_end(run):
     assert log.endswith("500000\nthe end\n")
 
 
+def test_a_silent_container_is_followed_longer_than_a_call_may_take(engine_url, plan):
+    """A model may train for an hour between two lines."""
+    engine = DockerEngine(engine_url, "me", timeout_s=1)
+    made = plan("echo 1; sleep 3; echo 2 >&2")
+    engine.ensure_started(made)
+    assert b"".join(engine.read_log(made.name, follow=True, stop=Stop())) == b"1\n2\n"
+
+
 def test_an_entrypoint_does_not_swallow_the_command(run):
     _, log = run("echo run", image=IMAGES.entrypoint)
     assert log == "run\n"
@@ -377,6 +385,17 @@ def impatient(engine_url):
 
     wait_until(agrees)
     return engine
+
+
+def test_a_daemon_that_is_killed_ends_following_with_trouble(engine, plan, dockerd):
+    """A log that ends there is not to be taken for a whole one."""
+    made = plan("echo 1; sleep 1000")
+    engine.ensure_started(made)
+    pieces = engine.read_log(made.name, follow=True, stop=Stop())
+    assert next(pieces) == b"1\n"
+    dockerd.end(signal.SIGKILL)
+    with pytest.raises(EngineTrouble, match="reading the log"):
+        list(pieces)
 
 
 def test_a_frozen_daemon_is_trouble_within_its_bound(engine_url, plan, dockerd):
