@@ -206,7 +206,7 @@ def read_settings(
         settings = Settings(**values)  # type: ignore[arg-type]  # texts: pydantic makes values of them
     except ValidationError as error:
         problems += [_problem_of(one, choice) for one in error.errors() if one["type"] != _NO_DEFAULT]
-    problems += _missing_credentials(choice)
+    problems += _half_credentials(choice)
     if problems:
         raise ConfigError("\n".join(problems))
     origins = {name: one.origin for name, one in choice.given.items()}
@@ -214,21 +214,37 @@ def read_settings(
 
 
 def _read_first(given: Path | None, usual: tuple[Path, ...], cwd: Path) -> tuple[Path | None, EnvFile]:
-    for path in (cwd / given,) if given is not None else usual:
+    if given is not None:
+        return cwd / given, read_env_file(cwd / given, "--env-file")
+    for path in usual:
         try:
-            return path, parse_env_file(path.read_text("utf-8"), str(path))
+            return path, _env_file_at(path, "--env-file")
         except FileNotFoundError:
-            if given is not None:
-                raise ConfigError(f"the env file {path} does not exist: check --env-file") from None
-        except PermissionError:
-            fix = "run this as root, or as a user who may read it, or choose another one with --env-file"
-            raise ConfigError(f"the env file {path} cannot be read (permission denied): {fix}") from None
-        except UnicodeDecodeError:
-            raise ConfigError(f"the env file {path} is not text in UTF-8: save it as such") from None
-        except OSError as error:
-            fix = "choose another one with --env-file"
-            raise ConfigError(f"the env file {path} cannot be read ({error.strerror}): {fix}") from None
+            continue
     return None, EnvFile({})
+
+
+def read_env_file(path: Path, option: str) -> EnvFile:
+    """What the file says. Raises `ConfigError`; `option` is where another file can be named."""
+    try:
+        return _env_file_at(path, option)
+    except FileNotFoundError:
+        raise ConfigError(f"the env file {path} does not exist: check {option}") from None
+
+
+def _env_file_at(path: Path, option: str) -> EnvFile:
+    try:
+        return parse_env_file(path.read_text("utf-8"), str(path))
+    except FileNotFoundError:
+        raise
+    except PermissionError:
+        fix = f"run this as root, or as a user who may read it, or choose another one with {option}"
+        raise ConfigError(f"the env file {path} cannot be read (permission denied): {fix}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"the env file {path} is not text in UTF-8: save it as such") from None
+    except OSError as error:
+        fix = f"choose another one with {option}"
+        raise ConfigError(f"the env file {path} cannot be read ({error.strerror}): {fix}") from None
 
 
 def _problem_of(error: ErrorDetails, choice: Choice) -> str:
@@ -245,14 +261,12 @@ def _allowed(name: str) -> str:
     return Settings.model_fields[name.lower()].description or "text"
 
 
-def _missing_credentials(choice: Choice) -> list[str]:
+def _half_credentials(choice: Choice) -> list[str]:
+    """A password alone is nobody's. A name alone is good: it says whose password the keyring has to have."""
     given = choice.given
-    if "ACCESS_TOKEN" in given or {"USERNAME", "PASSWORD"} <= given.keys():
+    if "PASSWORD" not in given or {"ACCESS_TOKEN", "USERNAME"} & given.keys():
         return []
-    for one, other in (("USERNAME", "PASSWORD"), ("PASSWORD", "USERNAME")):
-        if one in given:
-            return [f"{one} is set (from {given[one].origin}) but {other} is not: set both, or ACCESS_TOKEN"]
-    return ["no credentials: set USERNAME and PASSWORD of the worker's account, or ACCESS_TOKEN"]
+    return [f"PASSWORD is set (from {given['PASSWORD'].origin}) but USERNAME is not: set both, or none"]
 
 
 def _warnings_of(settings: Settings) -> list[str]:

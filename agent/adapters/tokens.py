@@ -88,12 +88,19 @@ class StaticToken:
 
 def expiry_of(token: str) -> float | None:
     """When a JWT expires by its own (unchecked) words, in unix seconds; None if it does not say."""
-    with suppress(ValueError, TypeError, KeyError, OverflowError, RecursionError):
-        part = token.partition(".")[2].partition(".")[0]
-        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-        expiry = float(claims["exp"])
+    with suppress(ValueError, TypeError, KeyError, OverflowError):
+        expiry = float(claims_of(token)["exp"])
         return expiry if math.isfinite(expiry) else None
     return None
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    """What a JWT says of itself, unchecked; nothing if it is none."""
+    with suppress(ValueError, RecursionError):
+        part = token.partition(".")[2].partition(".")[0]
+        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        return claims if isinstance(claims, dict) else {}
+    return {}
 
 
 class CognitoTokens:

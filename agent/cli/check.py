@@ -10,9 +10,10 @@ from http import HTTPStatus
 from pathlib import Path
 
 from agent.adapters.console import Redactor
+from agent.adapters.credentials import Account
 from agent.adapters.progress import size_of
 from agent.adapters.tokens import expiry_of
-from agent.cli.connect import Connection, connect, read, secrets_of
+from agent.cli.connect import Connection, account_of, connect, read, secrets_of
 from agent.cli.exits import Exit
 from agent.cli.findings import broken_settings, show, show_json, without_secrets
 from agent.core.errors import AccountTrouble, AgentError, ApiTrouble, ConfigError, HostTrouble, JobGone
@@ -31,9 +32,11 @@ def check(arguments: Namespace) -> int:
         broken = broken_settings(error)
         (show_json if arguments.json else show)(broken)
         return Exit.CONFIG
-    redact = Redactor(secrets_of(loaded.settings))
+    account = account_or_finding(loaded.settings)
+    known = account if isinstance(account, Account) else None
+    redact = Redactor(secrets_of(loaded.settings, known))
     findings = []
-    for finding in _findings(loaded):
+    for finding in _findings(loaded, account):
         shown = without_secrets(finding, redact)
         findings.append(shown)
         if not arguments.json:
@@ -43,12 +46,23 @@ def check(arguments: Namespace) -> int:
     return Exit.OK if is_well(findings) else Exit.FAILED
 
 
-def _findings(loaded: Loaded) -> Iterator[Finding]:
+def account_or_finding(settings: Settings) -> Account | Finding:
+    """Whose credentials to use, or why there are none."""
+    try:
+        return account_of(settings)
+    except ConfigError as error:
+        return Finding("login", State.FAILED, str(error), "then run this check again")
+
+
+def _findings(loaded: Loaded, account: Account | Finding) -> Iterator[Finding]:
     yield from settings_findings(loaded)
     yield from folder_findings(loaded.settings)
-    connection = connect(loaded.settings)
-    with connection.api:
-        yield from account_findings(loaded.settings, connection)
+    if isinstance(account, Finding):
+        yield account
+    else:
+        connection = connect(loaded.settings, account)
+        with connection.api:
+            yield from account_findings(loaded.settings, connection)
     yield docker_finding(loaded.settings)
 
 
@@ -105,22 +119,22 @@ def account_findings(settings: Settings, connection: Connection) -> Iterator[Fin
     except HostTrouble as trouble:
         yield Finding("login", State.FAILED, str(trouble), "try again in a few minutes")
         return
-    yield login_finding(settings, token, time.time())
+    yield login_finding(connection.account, token, time.time())
     yield worker_finding(connection)
 
 
-def login_finding(settings: Settings, token: str, now: float) -> Finding:
+def login_finding(account: Account, token: str, now: float) -> Finding:
     """How long the token is good for; one that was given by hand is not renewed."""
     expiry = expiry_of(token)
     left_min = None if expiry is None else (expiry - now) / 60
-    if settings.access_token is None:
-        return Finding("login", State.OK, f"logged in as {settings.username}")
+    if account.username is not None:
+        return Finding("login", State.OK, f"logged in as {account.username}, by {account.origin}")
     if left_min is None:
-        return Finding("login", State.OK, "ACCESS_TOKEN is set; it does not say until when it is good")
-    fix = "set USERNAME and PASSWORD: then the agent renews its token by itself"
+        return Finding("login", State.OK, "the access token does not say until when it is good")
+    fix = "use USERNAME and PASSWORD (decode-agent login): then the agent renews its token by itself"
     if left_min <= 0:
-        return Finding("login", State.FAILED, f"ACCESS_TOKEN expired {-left_min:.0f} min ago", fix)
-    return Finding("login", State.WARNING, f"ACCESS_TOKEN expires in {left_min:.0f} min", fix)
+        return Finding("login", State.FAILED, f"the access token expired {-left_min:.0f} min ago", fix)
+    return Finding("login", State.WARNING, f"the access token expires in {left_min:.0f} min", fix)
 
 
 def worker_finding(connection: Connection) -> Finding:

@@ -4,10 +4,13 @@ AgentError
 ├── ConfigError          a setting or the credentials: only a person can mend it; exit 78
 ├── HostTrouble          this machine or a service it needs: keep the job, wait, the same phase again
 │   ├── ApiTrouble       the worker-facing API is away, refuses or talks nonsense
-│   ├── AccountTrouble   the account may not work (yet): refused login, 401 that stays, 403
+│   ├── AccountTrouble   the account may not work: refused login, 401 that stays
+│   │   └── NotConfirmed its login is right, but no administrator made it a worker yet: 403
 │   ├── StorageTrouble   a file's URL answers an error, stalls or cuts off
 │   ├── EngineTrouble    Docker is away, hangs or fails for reasons of its own
 │   └── DiskTrouble      no space, no permission, a broken disk
+├── ServiceTrouble       the running agent refuses or fails what a command asked of it
+│   └── ServiceDown      no agent listens on the control socket
 ├── JobFailed            the job's own fault: reported to its user as `error` with the reason
 ├── JobGone              404: the job was deleted or given to another worker; kill, clean, say nothing
 └── Stopped              the agent was asked to stop; nothing is wrong
@@ -46,6 +49,10 @@ class AccountTrouble(HostTrouble):
     """The API or the login service refuses the account; the text says what its owner has to do."""
 
 
+class NotConfirmed(AccountTrouble):
+    """The API knows the account, but not as a worker: an administrator has to confirm it."""
+
+
 class StorageTrouble(HostTrouble):
     """A transfer failed. `status`: the storage's HTTP status, None if none arrived."""
 
@@ -62,6 +69,14 @@ class EngineTrouble(HostTrouble):
 
 class DiskTrouble(HostTrouble):
     """The disk is full, read-only, forbidden or broken."""
+
+
+class ServiceTrouble(AgentError):
+    """The running agent does not do what a command asked of it; the text says why and what to do."""
+
+
+class ServiceDown(ServiceTrouble):
+    """No agent listens on the control socket."""
 
 
 class JobFailed(AgentError):

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, quote_plus, urlencode
 
-from agent.core.errors import AccountTrouble, AgentError, ApiTrouble
+from agent.core.errors import AccountTrouble, AgentError, ApiTrouble, NotConfirmed
 from agent.core.models import Offer
 
 DETAILS_MAX_CHARS = 1500
@@ -66,10 +66,11 @@ def refusal_of(answer: Answer, what: str, news: News) -> AgentError | None:
         text = f"{what}: redirected to {one_line(answer.location)}: API_URL must be the final address"
         return ApiTrouble(text, status=status)
     if status == HTTPStatus.UNAUTHORIZED:
-        text = _NOT_CONFIRMED if "claims" in detail.lower() else _REFUSED
-        return AccountTrouble(f"{text} (401 {detail})", retry_after_s=answer.retry_after_s)
+        if "claims" in detail.lower():
+            return NotConfirmed(f"{_NOT_CONFIRMED} (401 {detail})", retry_after_s=answer.retry_after_s)
+        return AccountTrouble(f"{_REFUSED} (401 {detail})", retry_after_s=answer.retry_after_s)
     if status == HTTPStatus.FORBIDDEN and isinstance(answer.payload, dict):
-        return AccountTrouble(f"{_NOT_CONFIRMED} (403 {detail})", retry_after_s=answer.retry_after_s)
+        return NotConfirmed(f"{_NOT_CONFIRMED} (403 {detail})", retry_after_s=answer.retry_after_s)
     hint = ": is API_URL right?" if status == HTTPStatus.NOT_FOUND else ""
     text = f"{what}: the API answers {status} {detail}".rstrip() + hint
     return ApiTrouble(text, status=status, retry_after_s=answer.retry_after_s)

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from agent.adapters.credentials import Account
 from agent.adapters.tokens import StaticToken
 from agent.adapters.worker_api import WorkerApi
 from agent.cli import check as module
 from agent.cli.check import State
 from agent.cli.connect import Connection
-from agent.settings import Settings
 from mock_api.server import RunningMock
+
+BY_HAND = Account(None, "worker1-token", "ACCESS_TOKEN in the settings")
 
 
 class _Docker(http.server.BaseHTTPRequestHandler):
@@ -160,7 +162,7 @@ def test_what_the_api_says_of_a_job_that_cannot_be(mock, status, state):
     """500 is its answer to ids that never were, after it took the account; others are no acceptance."""
     mock.fault("status", path="/jobs/0/status", status=status)
     with WorkerApi(mock.url, StaticToken("worker1-token")) as api:
-        assert module.worker_finding(Connection(api, StaticToken("worker1-token"))).state is state
+        assert module.worker_finding(Connection(api, StaticToken("worker1-token"), BY_HAND)).state is state
 
 
 @pytest.mark.parametrize(
@@ -169,8 +171,7 @@ def test_what_the_api_says_of_a_job_that_cannot_be(mock, status, state):
 )
 def test_token_by_hand(mock, life_s, state, text):
     """It says when it ends, for nothing renews it."""
-    settings = Settings(api_url=mock.url, access_token="t")
-    finding = module.login_finding(settings, mock.token(life_s=life_s), time.time())
+    finding = module.login_finding(BY_HAND, mock.token(life_s=life_s), time.time())
     assert finding.state is state
     assert text in finding.text
     assert "USERNAME and PASSWORD" in finding.fix

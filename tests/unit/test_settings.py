@@ -206,24 +206,30 @@ def test_bad_value_from_the_environment_names_the_variable(problem):
 def test_all_bad_values_at_once(problem):
     """One line each, so that one look is enough; a consequence of another error is not told."""
     said = problem("TRANSFERS=x\nSTATE_DIR=rel\n'\n", {"API_URL": "x:"}).splitlines()
-    assert len(said) == 5
+    assert len(said) == 4
     assert [line.split("=")[0] for line in said[1:4]] == ["API_URL", "STATE_DIR", "TRANSFERS"]
     assert said[0].endswith(".env line 3 cannot be read: it must be NAME=value, with quotes closed")
-    assert said[4].startswith("no credentials: ")
 
 
 @pytest.mark.parametrize(
     ("environ", "text"),
     [
         ({}, "API_URL is not set: a URL"),
-        ({"API_URL": "https://x"}, "no credentials: set USERNAME and PASSWORD"),
-        ({"API_URL": "https://x", "DECODE_USERNAME": "u"}, "PASSWORD is not: set both"),
         ({"API_URL": "https://x", "PASSWORD": "p"}, "USERNAME is not: set both"),
     ],
 )
 def test_what_is_required(problem, environ, text):
-    """An API and an account."""
+    """An API; a password says whose it is."""
     assert text in problem("", environ)
+
+
+@pytest.mark.parametrize(
+    ("environ", "username"), [({}, None), ({"DECODE_USERNAME": "u"}, "u"), ({"USERNAME": "shell"}, None)]
+)
+def test_credentials_may_be_kept_elsewhere(read, environ, username):
+    """Without any in the settings the keyring is asked; a name alone says for whom."""
+    settings = read("", {"API_URL": "https://x"} | environ).settings
+    assert (settings.username, settings.password, settings.access_token) == (username, None, None)
 
 
 def test_given_twice(problem, read):

@@ -8,7 +8,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.errors import AccountTrouble, ApiTrouble, JobGone
+from agent.core.errors import AccountTrouble, ApiTrouble, JobGone, NotConfirmed
 from agent.core.models import Offer
 from agent.core.wire import (
     DETAILS_MAX_CHARS,
@@ -132,12 +132,12 @@ def news():
         (Answer(400, {"detail": "no"}), ApiTrouble, "the API answers 400 no"),
         (
             Answer(401, {"detail": "Validation Error for Claims"}),
-            AccountTrouble,
+            NotConfirmed,
             "confirmed by an administrator",
         ),
         (Answer(401, {"detail": "Not verified"}), AccountTrouble, "has expired"),
         (Answer(401, None), AccountTrouble, "has expired"),
-        (Answer(403, {"detail": "Not a member"}), AccountTrouble, "confirmed by an administrator"),
+        (Answer(403, {"detail": "Not a member"}), NotConfirmed, "confirmed by an administrator"),
         (Answer(403, None), ApiTrouble, "the API answers 403"),
         (Answer(404, {"detail": "Not Found"}), JobGone, "gone"),
         (Answer(404, None), ApiTrouble, "answers 404: is API_URL right?"),
