@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from agent.core.findings import Finding, State, is_well
 
 _COLOURS = {"ok": "32", "warning": "33", "failed": "31", "skipped": "2"}
-_ABOUT_CHARS = 9
+_ABOUT_CHARS = 11
 
 
 def show(findings: Sequence[Finding]) -> None:

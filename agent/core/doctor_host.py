@@ -1,0 +1,145 @@
+"""Clock, disks, updates and proxies of the machine, and what a doctor makes of them."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from agent.core.doctor_unit import UNIT
+from agent.core.findings import Finding, Repair, State
+
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+NEEDRESTART_FILE = "/etc/needrestart/conf.d/decode-agent.conf"
+_GIB = 1024**3
+_LITTLE_GIB, _TOO_LITTLE_GIB = 20, 2
+_LATE_S, _TOO_LATE_S = 30.0, 300.0
+
+
+def clock_finding(ahead_s: float, doubt_s: float, *, is_synchronised: bool | None) -> Finding:
+    """How far this machine's clock is ahead of the API's, give or take `doubt_s`.
+
+    Tokens and presigned URLs are refused by minutes. `is_synchronised`: what timedatectl says; None:
+    nobody can tell.
+    """
+    about = "clock"
+    off_s = max(abs(ahead_s) - doubt_s, 0.0)
+    if off_s <= _LATE_S and is_synchronised is not False:
+        return Finding(about, State.OK, "agrees with the API's")
+    if off_s <= _LATE_S:
+        text = "agrees with the API's, but nothing keeps it right"
+    else:
+        text = f"is {off_s:.0f} s {'ahead of' if ahead_s > 0 else 'behind'} the API's"
+    state = State.FAILED if off_s > _TOO_LATE_S else State.WARNING
+    return Finding(about, state, text, "sudo timedatectl set-ntp true", Repair.SYNC_CLOCK)
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A disk and what is kept on it. `source`: its device or share."""
+
+    uses: tuple[str, ...]
+    source: str
+    file_system: str
+    free_bytes: int
+    total_bytes: int
+
+
+def disk_finding(disk: Disk) -> Finding:
+    """Whether there is room for images and jobs."""
+    free_gib, total_gib = disk.free_bytes / _GIB, disk.total_bytes / _GIB
+    where = f"{disk.source} ({disk.file_system})"
+    text = f"{' and '.join(disk.uses)} on {where}: {_gib(free_gib)} of {_gib(total_gib)} free"
+    fix = "make room (docker system df shows what Docker holds), or move them to a larger disk"
+    if free_gib < _TOO_LITTLE_GIB:
+        return Finding("disk", State.FAILED, text, fix)
+    if free_gib < _LITTLE_GIB:
+        return Finding("disk", State.WARNING, text, fix)
+    return Finding("disk", State.OK, text)
+
+
+def _gib(size_gib: float) -> str:
+    return f"{size_gib:.1f} GiB" if size_gib < 10 else f"{size_gib:.0f} GiB"  # noqa: PLR2004  two digits are enough
+
+
+def file_system_finding(folder: str, flaws: tuple[str, ...]) -> Finding:
+    """Whether the job folders' file system keeps what jobs write: `flaws` are sentences about it."""
+    if not flaws:
+        return Finding("folders", State.OK, f"{folder} keeps names and permissions as jobs need them")
+    fix = "set PATH_HOST_BASE to a folder on a Linux file system (ext4, xfs, btrfs)"
+    return Finding("folders", State.FAILED, f"{folder}: {'; '.join(flaws)}", fix)
+
+
+def needrestart_finding(*, is_installed: bool, has_override: bool) -> Finding:
+    """Whether package upgrades would restart the service in passing. A restart harms no job; it is noise."""
+    about = "updates"
+    if not is_installed:
+        return Finding(about, State.OK, "needrestart is not installed")
+    if has_override:
+        return Finding(about, State.OK, "needrestart leaves the service alone")
+    text = "needrestart restarts the service after upgrades of libraries"
+    fix = f"write {NEEDRESTART_FILE}, as install.sh does"
+    return Finding(about, State.WARNING, text, fix, Repair.WRITE_NEEDRESTART)
+
+
+def needrestart_override() -> str:
+    """The content of `NEEDRESTART_FILE`, which is Perl; install.sh writes the same."""
+    name = UNIT.replace(".", r"\.")
+    return (
+        f"# Installed as {NEEDRESTART_FILE}: a library update need not restart the agent. It would do\n"
+        "# no harm, since a restart leaves jobs running, but a transfer under way would begin anew.\n"
+        f"$nrconf{{override_rc}}{{qr(^{name}$)}} = 0;\n"
+    )
+
+
+def upgrade_findings(apt: str, *, has_gpu: bool) -> Iterator[Finding]:
+    """What `apt-config dump` says of unattended upgrades: they may update the driver, or boot the machine."""
+    about = "updates"
+    said = dict(re.findall(r'^([\w:-]+) "(.*)";$', apt, re.MULTILINE))
+    if said.get("APT::Periodic::Unattended-Upgrade", "0") in {"0", "", "false"}:
+        return
+    if said.get("Unattended-Upgrade::Automatic-Reboot", "").lower() in {"true", "yes", "1"}:
+        text = "unattended upgrades may restart the machine, which ends running jobs"
+        fix = 'in /etc/apt/apt.conf.d: Unattended-Upgrade::Automatic-Reboot "false";'
+        yield Finding(about, State.WARNING, text, fix)
+    held = [line for line in apt.splitlines() if line.startswith("Unattended-Upgrade::Package-Blacklist:")]
+    if has_gpu and not any("nvidia" in line for line in held):
+        text = "unattended upgrades may update NVIDIA's driver; GPUs then fail until the machine is restarted"
+        fix = 'in /etc/apt/apt.conf.d: Unattended-Upgrade::Package-Blacklist { "nvidia"; "libnvidia"; };'
+        yield Finding(about, State.WARNING, text, fix)
+
+
+def proxies_in(environ: Mapping[str, str]) -> dict[str, str]:
+    """The proxy settings, by their names in capitals; the small ones win, as in curl and requests."""
+    found = {name: environ.get(name.lower()) or environ.get(name) or "" for name in PROXIES}
+    return {name: without_password(value) for name, value in found.items() if value}
+
+
+def without_password(url: str) -> str:
+    """The proxy without user name and password."""
+    parts = urlsplit(url if "//" in url else f"//{url}")
+    return url.replace(f"{parts.netloc.rpartition('@')[0]}@", "…@") if "@" in parts.netloc else url
+
+
+def proxy_finding(
+    own: Mapping[str, str], service: Mapping[str, str] | None, docker: Mapping[str, str] | None
+) -> Finding:
+    """Whether the service and Docker go out the same way as this shell; None: not known."""
+    about = "proxy"
+    ways = {"the service": service, "Docker": docker}
+    known = {who: _way(proxies) for who, proxies in ways.items() if proxies is not None}
+    if _way(own) or not known:  # sudo takes them out of the environment: none here says nothing
+        known["this shell"] = _way(own)
+    if len(set(known.values())) == 1:
+        way = next(iter(known.values()))
+        return Finding(about, State.OK, f"{way or 'none is set'} ({', '.join(known)})")
+    text = "; ".join(f"{who}: {way or 'none'}" for who, way in known.items())
+    fix = (
+        f"where one is missing: sudo systemctl edit {UNIT} (or docker), below [Service] the line"
+        " Environment=HTTPS_PROXY=http://…; restart Docker only when no job runs"
+    )
+    return Finding(about, State.WARNING, text, fix)
+
+
+def _way(proxies: Mapping[str, str]) -> str:
+    """What counts for https, which all our traffic should be."""
+    return proxies.get("HTTPS_PROXY", "").rstrip("/")
