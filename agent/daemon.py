@@ -1,83 +1,78 @@
 """The main thread: reap jobs that ended, claim a job if a slot is free and every gate is open, sleep.
 
-It sleeps in `select` on a pipe. Signals (by `signal.set_wakeup_fd`) and ended job threads write to it.
+It tells the service manager what goes on, and that every thread gets on.
 """
 
 import logging
 import os
-import random
-import select
 import signal
-import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from queue import SimpleQueue
+from dataclasses import dataclass, replace
+from enum import Enum
 from time import monotonic, time
-from typing import Any, Self
 
-from agent.core.errors import AgentError, EngineTrouble, HostTrouble
-from agent.core.gates import Facts, closed_gates
+from agent.core.errors import ConfigError
+from agent.core.health import late_of
+from agent.core.intake import record_of
 from agent.core.joblog import JobLog
-from agent.core.models import Job, Outcome, Phase, Record, RefusedJob, Slot, Verdict
-from agent.core.retry import Backoff, delay_after
-from agent.core.slots import offer_of
+from agent.core.models import Job, RefusedJob, Slot
+from agent.core.status import AgentStatus, Mode, line_of
 from agent.core.stopping import Stop
+from agent.crew import Crew
+from agent.heard import HeardApi
 from agent.heartbeat import Heartbeat
-from agent.phases import Tools
-from agent.recover import load_resumed, reap_orphans
-from agent.runner import Runner
-from agent.steps import fetch_jobs
+from agent.looking import Looking, Options
+from agent.owner import Owner
+from agent.phases import Policy, Tools
+from agent.ports import ServiceManager
+from agent.recover import load_resumed
+from agent.wakeup import WakeUp
+from agent.wishes import Wishes
 
 log = logging.getLogger(__name__)
 
-LOOK_BACKOFF = Backoff(base_s=2.0, cap_s=120.0)
 DETACH_S = 5.0
 """So long does a stop wait for job threads: being killed anywhere is harmless, being slow to stop is not."""
 
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+START_S = 60.0
+STOP_S = 30.0
+STATUS_EVERY_S = 10.0
+"""`API 12 s ago` is told anew so often, while there is somebody to be told."""
+
+
+class Ending(Enum):
+    """Why the agent ended: it was asked to stop or had done what it was started for; or it was drained."""
+
+    STOPPED = "stopped"
+    DRAINED = "drained"
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """How the agent looks for jobs. `look_s`: seconds between looks; the flags end it early."""
+class Renewed:
+    """What the settings say now, and a sentence for each change."""
 
-    look_s: float
-    groups: tuple[str, ...] = ()
-    once: bool = False
-    until_idle: bool = False
+    options: Options
+    policy: Policy
+    slots: tuple[Slot, ...]
+    beat_s: float
+    sentences: tuple[str, ...]
 
 
-class WakeUp:
-    """The pipe that ends the main thread's sleep; use it as a context manager in the main thread."""
+@dataclass(frozen=True, slots=True)
+class Station:
+    """Who started the agent, and what is told of it.
 
-    def __init__(self) -> None:
-        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._before: dict[signal.Signals, Any] = {}
+    `reread` reads the settings again, raising `ConfigError`. `hangup_stops`: SIGHUP is a terminal's end.
+    """
 
-    def __enter__(self) -> Self:
-        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        for number in _STOP_SIGNALS:  # the pipe carries the number, a handler need do nothing
-            self._before[number] = signal.signal(number, lambda *_: None)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        signal.set_wakeup_fd(-1)
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        os.close(self._read)
-        os.close(self._write)
-
-    def ring(self) -> None:
-        """End the sleep; from any thread."""
-        try:
-            os.write(self._write, b"\0")
-        except BlockingIOError:
-            return  # the pipe is full: it is awake anyway
-
-    def sleep(self, timeout_s: float | None) -> frozenset[int]:
-        """Sleep until rung, signalled or the time is over (None: never); the signals that came."""
-        ready, _, _ = select.select([self._read], [], [], timeout_s)
-        return frozenset(os.read(self._read, 4096)) if ready else frozenset()
+    service: ServiceManager
+    heard: HeardApi
+    reread: Callable[[], Renewed]
+    version: str = ""
+    api_url: str = ""
+    account: str = ""
+    free_bytes: Callable[[], int | None] = lambda: None
+    hangup_stops: bool = False
 
 
 class Daemon:
@@ -88,162 +83,169 @@ class Daemon:
     """
 
     def __init__(
-        self, tools: Tools, heartbeat: Heartbeat, slots: Sequence[Slot], options: Options, stop: Stop
+        self,
+        tools: Tools,
+        heartbeat: Heartbeat,
+        slots: Sequence[Slot],
+        options: Options,
+        stop: Stop,
+        station: Station,
     ) -> None:
+        self.owner = Owner(tools.journal)
+        self.wishes = Wishes()
         self._tools = tools
         self._heartbeat = heartbeat
-        self._slots = slots
-        self._options = options
+        self._slots = tuple(slots)
         self._stop = stop
-        self._running: dict[threading.Thread, tuple[int, Slot]] = {}
-        self._ended: SimpleQueue[threading.Thread] = SimpleQueue()
-        self._look_at = 0.0
-        self._failed_looks = 0
-        self._jobs_begun = 0
-        self._leftovers_unknown = True
-        self._is_queue_empty = False
-        self._gates: tuple[str, ...] = ()
-        self.ring: Callable[[], None] = lambda: None
+        self._station = station
+        self._service = station.service
+        self._crew = Crew(heartbeat, stop)
+        self._looking = Looking(tools.api, tools.engine, tools.journal, options, self.feed)
+        self._mode = Mode.TAKING
+        self._late: dict[str, str] = {}
+        self._ending = Ending.STOPPED
+        self._started_at = time()
 
-    def run(self, wake: WakeUp) -> None:
-        """Live. Returns when asked to stop, or when `once` or `until_idle` is fulfilled."""
-        self.ring = wake.ring
+    def run(self, wake: WakeUp) -> Ending:
+        """Live. Returns when asked to stop, when drained, or when `once` or `until_idle` is fulfilled."""
+        self._crew.ring = self.owner.ring = self.wishes.ring = wake.ring
+        self._service.extend(START_S)
         self._heartbeat.start()
         try:
             self.resume()
+            self._tell()
+            self._service.ready()
             while (next_at := self.tick(monotonic())) is not None:
-                wait_s = None if next_at == float("inf") else max(0.0, next_at - monotonic())
-                if wake.sleep(wait_s) & set(_STOP_SIGNALS):
-                    log.info("Asked to stop: running containers go on, the next start adopts them.")
+                self.feed()
+                self._tell()
+                if self._is_stopped_by(wake.sleep(self._sleep_s(next_at))):
                     break
         finally:
+            self._service.stopping()
+            self._service.extend(STOP_S)
             self._stop.set()
-            self._detach(monotonic() + DETACH_S)
+            self._crew.detach(monotonic() + DETACH_S)
             self._heartbeat.stop()
-
-    def _detach(self, deadline: float) -> None:
-        """Wait for the job threads to return; who hangs on the network is left: each record is saved."""
-        for thread, (job_id, _) in list(self._running.items()):
-            thread.join(max(0.0, deadline - monotonic()))
-            if thread.is_alive():
-                JobLog(log, job_id).warning("Leaving it in the middle of a request.")
+            self.wishes.refuse()
+        return self._ending
 
     def resume(self) -> None:
-        """Go on with the jobs of the journal."""
+        """Go on with the jobs of the journal, and with what the owner asked for."""
+        self.owner.recall()
         for record, slot in load_resumed(self._tools.journal, self._slots):
-            self._begin(record, slot, is_recovered=True)
+            self._crew.begin(self._tools, record, slot, is_recovered=True)
 
     def tick(self, now: float) -> float | None:
         """One look around; when the next one is due (monotonic seconds), None: there is nothing left."""
-        self._reap()
+        self.wishes.serve()
+        if self._crew.reap() or self.owner.mode is not self._mode:
+            self._looking.due_at = 0.0
+        mode = self._mode = self.owner.mode
         if self._is_over():
             return None
-        free = self._free_slots()
-        if not free:
-            return float("inf")
-        if now >= self._look_at:
-            self._look(free[0], now)
+        if (free := self._crew.free_of(self._slots)) and now >= self._looking.due_at:
+            claimed = self._looking.look(free[0], now, mode, took_a_job=self._crew.begun > 0)
+            for job in claimed:
+                self._accept(job, free[0])
             if self._is_over():
                 return None
-        return self._look_at if self._free_slots() else float("inf")
+        if self._crew.free_of(self._slots):
+            return self._looking.due_at
+        self._looking.rest(mode)
+        return float("inf")
 
     def _is_over(self) -> bool:
-        if self._running:
+        if len(self._crew):
             return False
-        if self._options.once:
-            return self._jobs_begun > 0
-        return self._options.until_idle and self._is_queue_empty
+        if self.owner.may_leave():
+            log.info("Drained: no job is left, the agent ends. The next start takes jobs again.")
+            self._ending = Ending.DRAINED
+            return True
+        options = self._looking.options
+        if options.once:
+            return self._crew.begun > 0
+        return options.until_idle and self._looking.is_queue_empty
 
-    def _free_slots(self) -> list[Slot]:
-        busy = {slot.id for _, slot in self._running.values()}
-        return [slot for slot in self._slots if slot.id not in busy]
+    def _sleep_s(self, next_at: float) -> float | None:
+        watchdog_s = self._service.watchdog_s
+        limits = [next_at - monotonic()]
+        limits += [watchdog_s / 3] if watchdog_s else []
+        limits += [STATUS_EVERY_S] if self._service.is_there else []
+        return None if min(limits) == float("inf") else max(0.0, min(limits))
 
-    def _reap(self) -> None:
-        while not self._ended.empty():
-            thread = self._ended.get()
-            thread.join()
-            del self._running[thread]
-            self._look_at = 0.0
-
-    def _look(self, slot: Slot, now: float) -> None:
-        """Ask for a job if every gate is open, and set when to look again."""
-        self._is_queue_empty = False
-        gates = closed_gates(self._facts())
-        if gates != self._gates:
-            log.log(logging.WARNING if gates else logging.INFO, "%s", _gates_text(gates))
-            self._gates = gates
-        try:
-            claimed = [] if gates else fetch_jobs(self._tools.api, offer_of(slot, self._options.groups))
-        except HostTrouble as trouble:
-            delay_s = delay_after(trouble, self._failed_looks, LOOK_BACKOFF, random.random())
-            self._failed_looks += 1
-            self._look_at = now + max(self._options.look_s, delay_s)
-            log.warning("Looking for a job failed: %s", trouble)
-            return
-        self._failed_looks = 0
-        self._is_queue_empty = not claimed and not gates
-        self._look_at = now if claimed else now + self._options.look_s * random.uniform(0.9, 1.1)
-        for job in claimed:
-            self._accept(job, slot)
-
-    def _facts(self) -> Facts:
-        trouble = ""
-        try:
-            if self._leftovers_unknown:
-                reap_orphans(self._tools.engine, self._tools.journal)
-                self._leftovers_unknown = False
-            else:
-                self._tools.engine.ping()
-        except EngineTrouble as error:
-            trouble = str(error)
-        except AgentError as error:
-            log.warning("Looking through containers from before failed: %s", error)
-        return Facts(self._leftovers_unknown, trouble, self._options.once and self._jobs_begun > 0)
+    def _is_stopped_by(self, signals: frozenset[int]) -> bool:
+        stops = {signal.SIGTERM, signal.SIGINT} | ({signal.SIGHUP} if self._station.hangup_stops else set())
+        if signals & stops:
+            log.info("Asked to stop: running containers go on, the next start adopts them.")
+            return True
+        if signal.SIGHUP in signals:
+            self.wishes.hand(self.reload)
+        return False
 
     def _accept(self, job: Job | RefusedJob, slot: Slot) -> None:
         if job.id is None:
-            log.error("The API gave out a job that cannot be reported: %s.", _reason_of(job))
+            log.error("The API gave out a job that cannot be reported: %s.", job.reason)
             return
-        if any(job.id == running for running, _ in self._running.values()):
+        if self._crew.works_on(job.id):
             log.warning("Job %d was given to us again while we work on it; going on.", job.id)
             return
         record = record_of(job, slot, time())
         JobLog(log, job.id).info("Claimed for slot %d%s.", slot.id, _image_of(job))
-        self._begin(record, slot, is_recovered=False)
+        self._crew.begin(self._tools, record, slot, is_recovered=False)
 
-    def _begin(self, record: Record, slot: Slot, *, is_recovered: bool) -> None:
-        self._jobs_begun += 1
-        runner = Runner(self._tools, self._heartbeat, slot, record, self._stop, is_recovered=is_recovered)
+    def feed(self) -> None:
+        """Tell the service manager that every thread gets on, if that is so."""
+        late = late_of([self._heartbeat.sign(), *self._crew.signs()], monotonic())
+        for thread in late.keys() - self._late.keys():
+            log.error("%s.", late[thread])
+        self._late = late
+        if not late:
+            self._service.alive()
 
-        def work() -> None:
-            try:
-                runner.run()
-            finally:  # not by is_alive: the thread that rings is still alive
-                self._ended.put(threading.current_thread())
-                self.ring()
+    def _tell(self) -> None:
+        if self._service.is_there:
+            self._service.status(line_of(self.status(), time()))
 
-        thread = threading.Thread(target=work, name=f"job-{record.job_id}", daemon=True)
-        self._running[thread] = (record.job_id, slot)
-        thread.start()
+    def status(self) -> AgentStatus:
+        """What the agent is doing now; any thread may ask."""
+        now, looking, station = time(), self._looking, self._station
+        silent = station.heard.trouble(now)
+        is_free = bool(self._crew.free_of(self._slots))
+        return AgentStatus(
+            version=station.version,
+            pid=os.getpid(),
+            started_at=self._started_at,
+            api_url=station.api_url,
+            account=station.account,
+            mode=self.owner.mode,
+            slots=len(self._slots),
+            jobs=self._crew.statuses(),
+            gates=tuple(looking.gates.values()),
+            troubles=(*looking.troubles.values(), *([silent] if silent else [])),
+            api_heard_at=station.heard.heard_at,
+            next_look_at=now + max(0.0, looking.due_at - monotonic()) if is_free else None,
+            free_bytes=station.free_bytes(),
+        )
 
-
-def record_of(job: Job | RefusedJob, slot: Slot, now: float) -> Record:
-    """The first record of a claimed job; one whose spec was refused has only its report before it."""
-    if isinstance(job, Job):
-        return Record(job.id, Phase.STAGING_IN, job.spec, slot.id, now)
-    if job.id is None:
-        raise ValueError("a job without an id cannot be recorded")
-    outcome = Outcome(Verdict.ERROR, job.reason)
-    return Record(job.id, Phase.REPORTING, None, slot.id, now, outcome=outcome)
-
-
-def _reason_of(job: Job | RefusedJob) -> str:
-    return job.reason if isinstance(job, RefusedJob) else ""
+    def reload(self) -> tuple[str, ...]:
+        """Take up what the settings say now; the main thread's. Raises `ConfigError`: all stays as it was."""
+        self._service.reloading()
+        try:
+            renewed = self._station.reread()
+        except ConfigError as error:
+            log.error("The settings stay as they were: %s.", error)  # noqa: TRY400  a sentence, no traceback
+            raise
+        finally:
+            self._service.ready()
+        self._looking.options = renewed.options
+        self._looking.due_at = 0.0
+        self._tools = replace(self._tools, policy=renewed.policy)
+        self._slots = renewed.slots
+        self._heartbeat.pace(renewed.beat_s)
+        for sentence in renewed.sentences or ("Nothing has changed in the settings",):
+            log.info("%s.", sentence)
+        return renewed.sentences
 
 
 def _image_of(job: Job | RefusedJob) -> str:
     return f", image {job.spec.handler.image_url}" if isinstance(job, Job) else ""
-
-
-def _gates_text(gates: tuple[str, ...]) -> str:
-    return f"Taking no job: {'; '.join(gates)}." if gates else "Taking jobs again."

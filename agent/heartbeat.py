@@ -5,9 +5,11 @@ One thread serves all jobs, one `Pulse` each. It sleeps until the next pulse is 
 
 import logging
 import threading
+from collections.abc import Callable
 from time import monotonic
 
 from agent.core.errors import ApiTrouble, HostTrouble, JobGone
+from agent.core.health import BEAT_LIMIT_S, SignOfLife
 from agent.core.joblog import JobLog
 from agent.core.models import Word
 from agent.core.stopping import Stop
@@ -20,6 +22,8 @@ RETRY_S = 10.0
 
 ASK_AFTER_ERRORS = 2
 """For a deleted job the first PUT gets 404 and all later ones 500: so many 5xx, and the state is asked."""
+
+NOTE_EVERY_S = 60.0
 
 _SERVER_ERROR = 500
 
@@ -79,11 +83,20 @@ class Pulse:
         except HostTrouble as trouble:
             self._log.debug("Its state at the API is unknown: %s", trouble)
 
-    def wait_confirmed(self, stop: Stop) -> None:
-        """Wait until the API has accepted a beat, that is, called the job ours. Raises `Stopped`."""
+    def wait_confirmed(self, stop: Stop, note: Callable[[], None] = lambda: None) -> None:
+        """Wait until the API has accepted a beat, that is, called the job ours. Raises `Stopped`.
+
+        `note` is called now and then, as a sign that the waiting thread lives.
+        """
         with stop.attach(self._settled.set):
-            self._settled.wait()
+            while not self._settled.wait(NOTE_EVERY_S):
+                note()
         stop.check()
+
+    def pace(self, interval_s: float) -> None:
+        """Beat so often from now on."""
+        self._interval_s = interval_s
+        self.due_at = min(self.due_at, monotonic() + interval_s)
 
     def _note_success(self, now: float, word: Word) -> None:
         if self._errors:
@@ -115,6 +128,8 @@ class Heartbeat:
         self._pulses: dict[int, Pulse] = {}
         self._changed = threading.Condition()
         self._stopping = False
+        self._is_beating = False
+        self._seen_at = monotonic()
         self._thread = threading.Thread(target=self._loop, name="heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -128,12 +143,32 @@ class Heartbeat:
             self._changed.notify()
         self._thread.join(timeout_s)
 
+    def pace(self, interval_s: float) -> None:
+        """Let every pulse beat so often from now on."""
+        with self._changed:
+            self._interval_s = interval_s
+            for pulse in self._pulses.values():
+                pulse.pace(interval_s)
+            self._wake()
+
+    def sign(self) -> SignOfLife:
+        """When the thread was last heard of; while it sleeps that counts from the moment a beat is due.
+
+        Life is noted with each beat, not each round: many jobs may each wait for an API that is slow.
+        """
+        with self._changed:
+            due_at = min((pulse.due_at for pulse in self._pulses.values()), default=float("inf"))
+            seen_at = self._seen_at if self._is_beating else max(self._seen_at, due_at)
+        if not self._thread.is_alive():
+            return SignOfLife(self._thread.name, self._seen_at, 0.0, "it should run: it has ended")
+        return SignOfLife(self._thread.name, seen_at, BEAT_LIMIT_S, "telling the API that jobs live")
+
     def add(self, job_id: int, word: Word | None) -> Pulse:
         """A pulse for this job, its first beat at once."""
         pulse = Pulse(job_id, word, self._api, self._interval_s)
         with self._changed:
             self._pulses[job_id] = pulse
-            self._changed.notify()
+            self._wake()
         return pulse
 
     def remove(self, pulse: Pulse) -> None:
@@ -146,7 +181,7 @@ class Heartbeat:
         """Change the pulse's word; a new one is said at once."""
         if pulse.change(word):
             with self._changed:
-                self._changed.notify()
+                self._wake()
 
     def beat_all_due(self, now: float) -> None:
         """Beat every pulse that is due."""
@@ -155,10 +190,20 @@ class Heartbeat:
         for pulse in pulses:
             if pulse.due_at > now:
                 continue
+            self._seen_at = monotonic()
+            self._is_beating = True
             try:
                 pulse.beat(now)
             except Exception:
                 log.exception("A keep-alive failed in a way nobody thought of; the others go on.")
+            finally:
+                self._seen_at = monotonic()
+                self._is_beating = False
+
+    def _wake(self) -> None:
+        if not self._is_beating:
+            self._seen_at = monotonic()  # what is due since long was asked for only now
+        self._changed.notify()
 
     def _loop(self) -> None:
         while not self._stopping:

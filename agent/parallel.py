@@ -4,7 +4,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from threading import Lock, Thread
+from threading import Lock, Thread, current_thread
 from time import monotonic
 from typing import TypeVar
 
@@ -25,7 +25,8 @@ class Parallel:
 
     An item is tried again within `budget_s` seconds. Then its trouble is raised, as `JobFailed` if
     `is_final` calls it the job's own fault. The first exception sets `stop`, which ends the other
-    transfers, so `stop` must be this call's own. `on_server_error` hears of each 5xx of the API.
+    transfers, so `stop` must be this call's own. `on_server_error` hears of each 5xx of the API,
+    `on_trouble` of whatever an item is tried again for.
     """
 
     width: int
@@ -34,6 +35,7 @@ class Parallel:
     stop: Stop
     is_final: Callable[[HostTrouble], bool]
     on_server_error: Callable[[], None]
+    on_trouble: Callable[[HostTrouble], None] = lambda _: None
 
     def __call__(self, act: Callable[[T], None], items: Iterable[T], /) -> None:
         """Return when all are done; raises what came first."""
@@ -54,7 +56,8 @@ class Parallel:
                 failures.append(error)
                 self.stop.set()
 
-        threads = [Thread(target=work, name=f"transfer-{n}", daemon=True) for n in range(self.width)]
+        head = current_thread().name  # log lines tell the job by it
+        threads = [Thread(target=work, name=f"{head}-transfer-{n}", daemon=True) for n in range(self.width)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -75,6 +78,7 @@ class Parallel:
                     if self.is_final(trouble):
                         raise JobFailed(str(trouble)) from trouble
                     raise
+                self.on_trouble(trouble)
                 log.warning("%s; trying again in %.0f s.", trouble, delay_s)
                 if isinstance(trouble, ApiTrouble) and (trouble.status or 0) >= _SERVER_ERROR:
                     self.on_server_error()

@@ -9,6 +9,7 @@ from time import time
 
 from agent.core.container import Limits, container_name, folders_to_make, plan_container
 from agent.core.errors import HostTrouble, JobFailed, JobGone
+from agent.core.health import JOB_LIMIT_S
 from agent.core.joblog import JobLog
 from agent.core.lifecycle import LOG_TAIL_LINES, RunLimits, details_of, outcome_of, with_outcome
 from agent.core.models import (
@@ -31,10 +32,13 @@ from agent.heartbeat import Pulse
 from agent.parallel import Parallel
 from agent.ports import Engine, JobApi, JobFolder, Journal, Progress, Transfer
 from agent.steps import Means, report, stage_inputs, stage_outputs
+from agent.track import Track
 
 log = logging.getLogger(__name__)
 
-LONGEST_WAIT_S = 3600.0
+LONGEST_WAIT_S = 300.0
+"""Each return from waiting for the container is a sign of life of the job's thread."""
+
 PHASE_BACKOFF = Backoff(base_s=1.0, cap_s=60.0)
 TRANSFER_BACKOFF = Backoff(base_s=0.5, cap_s=30.0)
 _LOG_TAIL_BYTES = 16 * 1024
@@ -46,6 +50,7 @@ class Policy:
     """What the settings say about jobs; seconds. `max_runtime_s`: None for no limit.
 
     `backoff` paces a phase that the host's trouble keeps from its end, `transfer_backoff` a single file.
+    `allowed_silence_s`: how long a job's thread may show no sign of life (`core.health`).
     """
 
     limits: Limits
@@ -58,6 +63,7 @@ class Policy:
     transfers: int = 4
     transfer_budget_s: float = 900.0
     transfer_backoff: Backoff = TRANSFER_BACKOFF
+    allowed_silence_s: float = JOB_LIMIT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +87,20 @@ class Work:
     """
 
     def __init__(
-        self, tools: Tools, slot: Slot, pulse: Pulse, stop: Stop, save: Callable[[Record], None]
+        self,
+        tools: Tools,
+        slot: Slot,
+        pulse: Pulse,
+        stop: Stop,
+        save: Callable[[Record], None],
+        track: Track,
     ) -> None:
         self._tools = tools
         self._slot = slot
         self._pulse = pulse
         self._stop = stop
         self._save = save
+        self._track = track
         self._folder = tools.folder_of(pulse.job_id)
         self._log = JobLog(log, pulse.job_id)
 
@@ -187,6 +200,7 @@ class Work:
                 stop,
                 is_final,
                 on_server_error=self._pulse.ask,
+                on_trouble=lambda trouble: self._track.hinder(str(trouble)),
             )
             yield Means(tools.api, tools.transfer, tools.progress, stop, each)
 
@@ -209,6 +223,7 @@ class Work:
             if policy.max_runtime_s is not None:
                 left_s = min(left_s, started_at + policy.max_runtime_s - time())
             ended = engine.wait(name, timeout_s=max(1.0, left_s), stop=self._stop)
+            self._track.note()
             if ended is not None:
                 return ended
             self._stop.check()

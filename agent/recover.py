@@ -1,7 +1,7 @@
 """What a start finds from before: jobs to go on with, containers that nobody needs."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from agent.core.joblog import JobLog
 from agent.core.models import Record, Slot
@@ -21,9 +21,13 @@ def load_resumed(journal: Journal, slots: Sequence[Slot]) -> list[tuple[Record, 
     return resumed
 
 
-def reap_orphans(engine: Engine, journal: Journal) -> None:
-    """Remove containers of this agent that no record knows. Raises `EngineTrouble`, `DiskTrouble`."""
+def reap_orphans(engine: Engine, journal: Journal, alive: Callable[[], None] = lambda: None) -> None:
+    """Remove containers of this agent that no record knows; `alive` is called before each.
+
+    Raises `EngineTrouble`, `DiskTrouble`.
+    """
     recorded = {record.job_id for record in journal.active()}
     for fact in orphans_of(engine.list_ours(), journal.agent_id, recorded):
+        alive()
         log.warning("Removing the container %s: the journal knows no such job.", fact.name)
         engine.remove(fact.name)

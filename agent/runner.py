@@ -6,6 +6,7 @@ A fresh job and one from the journal differ only in the phase they begin in. Eve
 import logging
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 from agent.core.errors import HostTrouble, JobFailed, JobGone, Stopped
 from agent.core.joblog import JobLog
@@ -15,6 +16,7 @@ from agent.core.retry import delay_after
 from agent.core.stopping import Stop
 from agent.heartbeat import Heartbeat
 from agent.phases import Tools, Work
+from agent.track import Track
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +43,14 @@ class Runner:
         self._heartbeat = heartbeat
         self._agent_stop = agent_stop
         self._stop = Stop()
+        self.track = Track(record, slot, tools.progress, tools.policy.allowed_silence_s)
         self._is_recovered = is_recovered
         self._may_be_sent = is_recovered
         self._log = JobLog(log, record.job_id)
         # A fresh job speaks once it is in the journal: what was never written down was never ours to lose.
         self._pulse = heartbeat.add(record.job_id, word_of(record.phase) if is_recovered else None)
-        self._work = Work(tools, slot, self._pulse, self._stop, self._save)
+        tools = replace(tools, progress=self.track)
+        self._work = Work(tools, slot, self._pulse, self._stop, self._save, self.track)
 
     def run(self) -> None:
         """Work until the job is done, or return early, the record saved, when the agent stops."""
@@ -66,17 +70,23 @@ class Runner:
         troubles = surprises = 0
         while True:
             try:
-                return self._guard(act)
+                self.track.note()
+                self._guard(act)
+                self.track.clear()
             except HostTrouble as trouble:
                 delay_s = delay_after(trouble, troubles, self._backoff, random.random())
                 troubles += 1
+                self.track.hinder(str(trouble))
                 self._log.warning("%s; trying again in %.0f s.", trouble, delay_s)
             except Exception as error:  # noqa: BLE001  logged with its traceback; it must not end the job
                 self._log.exception("The agent failed in phase %s.", self.record.phase)
                 delay_s = self._backoff.base_s
                 surprises += 1
+                self.track.hinder(f"the agent failed: {type(error).__name__}")
                 if surprises >= UNEXPECTED_MAX:
                     return self._give_up(error)
+            else:
+                return None
             if self._wait(delay_s):
                 raise Stopped("asked to stop")
 
@@ -101,7 +111,8 @@ class Runner:
     def _give_up(self, error: Exception) -> None:
         if self.record.phase in {Phase.REPORTING, Phase.DONE}:
             raise Stopped("the next start may do better") from error
-        self._save(after_failure(self.record, f"the agent failed: {type(error).__name__}"))
+        failed = after_failure(self.record, f"the agent failed: {type(error).__name__}")
+        self._persist(lambda: self._save(failed))
 
     def _wait(self, delay_s: float) -> bool:
         """Sleep; True if the agent stops. News that the job is gone ends the sleep, not the work."""
@@ -113,12 +124,13 @@ class Runner:
         if record.phase is not self.record.phase:
             self._log.debug("Phase %s follows %s.", record.phase, self.record.phase)
         self.record = record
+        self.track.follow(record)
         self._heartbeat.say(self._pulse, word_of(record.phase))
 
     def _confirm(self) -> None:
         """Ask for ownership before work goes on after a restart."""
         if word_of(self.record.phase) is not None:
-            self._pulse.wait_confirmed(self._stop)
+            self._pulse.wait_confirmed(self._stop, self.track.note)
 
     def _act(self) -> None:
         record = self.record

@@ -24,10 +24,19 @@ MAY_IMPORT = {
     "steps": _BASE,
     "heartbeat": _BASE,
     "parallel": _BASE,
-    "phases": _BASE | {"steps", "heartbeat", "parallel"},
-    "runner": _BASE | {"steps", "heartbeat", "parallel", "phases"},
+    "track": _BASE,
+    "heard": _BASE,
+    "owner": _BASE,
+    "wakeup": set(),
+    "wishes": {"core"},
+    "phases": _BASE | {"steps", "heartbeat", "parallel", "track"},
+    "runner": _BASE | {"steps", "heartbeat", "parallel", "phases", "track"},
     "recover": _BASE | {"steps", "heartbeat"},
-    "daemon": _BASE | {"steps", "heartbeat", "phases", "runner", "recover"},
+    "crew": _BASE | {"heartbeat", "phases", "runner", "track"},
+    "looking": _BASE | {"steps", "recover"},
+    "daemon": _BASE
+    | {"heartbeat", "phases", "recover", "heard", "owner", "wakeup", "wishes", "crew", "looking"},
+    "desk": _BASE | {"daemon"},
 }
 """Who may import whom below `agent`; `cli` may import all."""
 
@@ -90,7 +99,7 @@ def test_the_rule_has_teeth():
     assert not is_allowed("agent.steps", "agent.heartbeat")
     assert not is_allowed("agent.daemon", "agent.adapters.journal")
     assert not is_allowed("agent.runner", "tests.fakes.engine")
-    assert is_allowed("agent.daemon", "agent.runner")
+    assert is_allowed("agent.daemon", "agent.crew")
     assert is_allowed("agent.cli", "agent.adapters.journal")
 
 

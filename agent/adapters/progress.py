@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, TextIO
 
+from agent.core.amounts import size_of
 from agent.core.wire import one_line
 from agent.ports import Progress, Task
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 LINE_EVERY_S = 10.0
 LONG_S = 5.0
-_KIBI = 1024
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _log = logging.getLogger(__name__)
 
 
@@ -144,14 +143,3 @@ class _LoggedTask:
 
     def _speed(self, elapsed_s: float) -> str:
         return f", {size_of(self._done_bytes / elapsed_s)}/s" if elapsed_s > 0 else ""
-
-
-def size_of(size_bytes: float) -> str:
-    """`12 MiB`, `3.4 GiB`."""
-    size = max(size_bytes, 0.0)
-    power = 0
-    while size >= _KIBI and power < len(_UNITS) - 1:
-        size /= _KIBI
-        power += 1
-    digits = 1 if power and size < 10 else 0  # noqa: PLR2004  two digits say enough
-    return f"{size:.{digits}f} {_UNITS[power]}"

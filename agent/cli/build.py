@@ -2,9 +2,11 @@
 
 import logging
 import os
+import shutil
 import sys
 from argparse import Namespace
 from contextlib import closing
+from pathlib import Path
 
 from agent import __version__
 from agent.adapters.docker_engine import DockerEngine
@@ -17,13 +19,18 @@ from agent.adapters.transfer import HttpTransfer
 from agent.cli.connect import Connection
 from agent.core.container import Limits
 from agent.core.errors import HostTrouble
+from agent.core.health import silence_allowed_s
 from agent.core.models import Gpu, Slot
 from agent.core.slots import Machine, slots_of
 from agent.core.stopping import Stop
-from agent.daemon import Daemon, Options, WakeUp
+from agent.daemon import START_S, Daemon, Ending, Renewed, Station
+from agent.heard import HeardApi
 from agent.heartbeat import Heartbeat
+from agent.looking import Options
 from agent.phases import Policy, Tools
+from agent.ports import ServiceManager
 from agent.settings import Settings
+from agent.wakeup import WakeUp
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +38,11 @@ _KIB = 1024
 _MIB = 1024 * 1024
 
 
-def run_agent(settings: Settings, connection: Connection, arguments: Namespace) -> None:
-    """Live until asked to stop, or until `--once` or `--until-idle` is fulfilled."""
-    options = Options(settings.timeout_job, settings.groups, arguments.once, arguments.until_idle)
+def run_agent(
+    settings: Settings, connection: Connection, arguments: Namespace, service: ServiceManager
+) -> Ending:
+    """Live until asked to stop, until drained, or until `--once` or `--until-idle` is fulfilled."""
+    service.extend(START_S)
     transfer = HttpTransfer(
         idle_timeout_s=settings.transfer_timeout,
         floor_bytes_s=settings.transfer_floor_kib_s * _KIB,
@@ -45,8 +54,9 @@ def run_agent(settings: Settings, connection: Connection, arguments: Namespace) 
         closing(transfer),
         WakeUp() as wake,
     ):
+        heard = HeardApi(connection.api)
         tools = Tools(
-            connection.api,
+            heard,
             transfer,
             DockerEngine(settings.docker_host, journal.agent_id, pull_idle_s=settings.image_pull_idle),
             journal,
@@ -54,8 +64,51 @@ def run_agent(settings: Settings, connection: Connection, arguments: Namespace) 
             progress_for(sys.stderr, json_lines=arguments.json_logs),
             policy_of(settings),
         )
-        heartbeat = Heartbeat(connection.api, settings.timeout_status)
-        Daemon(tools, heartbeat, slots_for(settings), options, Stop()).run(wake)
+        slots = slots_for(settings)
+        station = Station(
+            service,
+            heard,
+            reread=lambda: renewed_by(settings, slots, arguments),
+            version=__version__,
+            api_url=settings.api_url,
+            account=connection.account.username or "",
+            free_bytes=lambda: free_bytes_at(settings.path_host_base),
+            hangup_stops=has_terminal(),
+        )
+        heartbeat = Heartbeat(heard, settings.timeout_status)
+        return Daemon(tools, heartbeat, slots, options_of(settings, arguments), Stop(), station).run(wake)
+
+
+def renewed_by(settings: Settings, slots: tuple[Slot, ...], arguments: Namespace) -> Renewed:
+    """What these settings mean for a running agent."""
+    options = options_of(settings, arguments)
+    return Renewed(options, policy_of(settings), slots, settings.timeout_status, ())
+
+
+def options_of(settings: Settings, arguments: Namespace) -> Options:
+    """How to look for jobs."""
+    return Options(settings.timeout_job, settings.groups, arguments.once, arguments.until_idle)
+
+
+def free_bytes_at(path: Path) -> int | None:
+    """What the disk has left where the folder is or will be; None if that cannot be known."""
+    for folder in (path, *path.parents):
+        try:
+            return shutil.disk_usage(folder).free
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return None
+    return None
+
+
+def has_terminal() -> bool:
+    """Whether the end of a terminal is a reason to end (SIGHUP); a service has none."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -78,6 +131,9 @@ def policy_of(settings: Settings) -> Policy:
         stop_grace_s=settings.job_stop_grace,
         transfers=settings.transfers,
         transfer_budget_s=settings.retry_budget,
+        allowed_silence_s=silence_allowed_s(
+            settings.image_pull_idle, settings.transfer_timeout, settings.job_stop_grace
+        ),
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agent.adapters.console import Redactor
 from agent.adapters.credentials import Account
-from agent.adapters.progress import size_of
+from agent.core.amounts import size_of
 from agent.adapters.tokens import expiry_of
 from agent.cli.connect import Connection, account_of, connect, read, secrets_of
 from agent.cli.exits import Exit

@@ -1,22 +1,28 @@
 """`decode-agent run`: the agent in the foreground."""
 
+import faulthandler
 import logging
 import os
 import sys
 from argparse import Namespace
+from contextlib import closing
 
 from agent import __version__
 from agent.adapters.console import format_for, set_up_logging
+from agent.adapters.systemd import service_manager
 from agent.cli.build import run_agent
 from agent.cli.connect import account_of, connect, log_in, read, secrets_of
 from agent.cli.exits import Exit
 from agent.core.errors import HostTrouble
+from agent.daemon import Ending
+from agent.ports import Tokens
 
 log = logging.getLogger(__name__)
 
 
 def run(arguments: Namespace) -> int:
     """Read the settings, log in, work until asked to stop."""
+    faulthandler.enable()  # systemd's watchdog sends SIGABRT: where every thread was then goes to the journal
     loaded = read(arguments)
     settings = loaded.settings
     account = account_of(settings)
@@ -26,10 +32,20 @@ def run(arguments: Namespace) -> int:
     for warning in loaded.warnings:
         log.warning(f"{warning}.")
     connection = connect(settings, account)
-    with connection.api:
-        try:
-            log_in(connection.tokens)
-        except HostTrouble as trouble:
-            log.warning(f"Not logged in yet: {trouble}.")
-        run_agent(settings, connection, arguments)
-    return Exit.OK
+    with connection.api, closing(service_manager(os.environ)) as service:
+        if not service.is_there:  # a service is ready before anybody has answered; a refusal is then shown
+            _log_in_early(connection.tokens)
+        ending = run_agent(settings, connection, arguments, service)
+    match ending:
+        case Ending.STOPPED:
+            return Exit.OK
+        case Ending.DRAINED:
+            return Exit.DRAINED
+
+
+def _log_in_early(tokens: Tokens) -> None:
+    """Refused credentials end a command in the foreground at once. Raises `ConfigError`."""
+    try:
+        log_in(tokens)
+    except HostTrouble as trouble:
+        log.warning(f"Not logged in yet: {trouble}.")

@@ -1,22 +1,59 @@
 """May I take a job, and if not, why not."""
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+from agent.core.status import Mode
+
+
+class Gate(StrEnum):
+    """What can keep the agent from taking a job."""
+
+    MODE = "mode"  # the machine's owner said so
+    ONE_JOB = "one job"  # `run --once` has had its job
+    ENGINE = "engine"  # a claimed job could not run
+    DISK = "disk"  # the journal cannot be read
+    LEFTOVERS = "leftovers"  # a container from before may still hold the GPU
+
+
+TROUBLES = frozenset({Gate.ENGINE, Gate.DISK})
+"""Those that are nobody's wish: the agent is degraded while one is closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known when a job could be claimed. `engine_trouble`: empty if Docker answers."""
+    """What is known when a job could be claimed. The troubles are empty where all is well."""
 
     leftovers_unknown: bool
     engine_trouble: str
     took_its_one_job: bool
+    mode: Mode = Mode.TAKING
+    disk_trouble: str = ""
 
 
-def closed_gates(facts: Facts) -> tuple[str, ...]:
+def closed_gates(facts: Facts) -> dict[Gate, str]:
     """A sentence for each reason not to take a job now; empty: take one."""
     gates = (
-        (facts.took_its_one_job, "one job was asked for and taken"),
-        (bool(facts.engine_trouble), f"Docker does not answer: {facts.engine_trouble}"),
-        (facts.leftovers_unknown, "containers from before are not looked through yet"),
+        (Gate.MODE, sentence_of(facts.mode)),
+        (Gate.ONE_JOB, "one job was asked for and taken" if facts.took_its_one_job else ""),
+        (Gate.DISK, f"the disk does not serve: {facts.disk_trouble}" if facts.disk_trouble else ""),
+        (Gate.ENGINE, f"Docker does not answer: {facts.engine_trouble}" if facts.engine_trouble else ""),
+        (
+            Gate.LEFTOVERS,
+            "containers from before are not looked through yet" if facts.leftovers_unknown else "",
+        ),
     )
-    return tuple(reason for is_closed, reason in gates if is_closed)
+    return {gate: reason for gate, reason in gates if reason}
+
+
+def sentence_of(mode: Mode) -> str:
+    """Why no job is taken in this mode; empty if jobs are taken."""
+    match mode:
+        case Mode.TAKING:
+            return ""
+        case Mode.PAUSED:
+            return "paused by this machine's owner (resume with: decode-agent resume)"
+        case Mode.DRAINING:
+            return "drained by this machine's owner (resume with: decode-agent resume)"
+        case Mode.LEAVING:
+            return "the agent ends when the jobs under way are done"

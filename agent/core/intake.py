@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agent.core.models import Job, JobSpec, RefusedJob
+from agent.core.models import Job, JobSpec, Outcome, Phase, Record, RefusedJob, Slot, Verdict
 
 _JOB_ID = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 
@@ -38,3 +38,13 @@ def _field_not_unicode(value: Any, field: str = "") -> str:
     elif isinstance(value, tuple):
         below = [(field, part) for part in value]
     return next((found for name, part in below if (found := _field_not_unicode(part, name.strip(".")))), "")
+
+
+def record_of(job: Job | RefusedJob, slot: Slot, now: float) -> Record:
+    """The first record of a claimed job; one whose spec was refused has only its report before it."""
+    if isinstance(job, Job):
+        return Record(job.id, Phase.STAGING_IN, job.spec, slot.id, now)
+    if job.id is None:
+        raise ValueError("a job without an id cannot be recorded")
+    outcome = Outcome(Verdict.ERROR, job.reason)
+    return Record(job.id, Phase.REPORTING, None, slot.id, now, outcome=outcome)

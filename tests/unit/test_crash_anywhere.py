@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.core.intake import record_of
 from agent.core.models import Offer, Word
-from agent.daemon import record_of
 from agent.recover import load_resumed, reap_orphans
 from agent.steps import fetch_jobs
 from tests.fakes.doom import Doom, Killed

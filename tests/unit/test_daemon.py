@@ -7,10 +7,12 @@ import threading
 import pytest
 
 from agent.core.errors import ApiTrouble, EngineTrouble
-from agent.core.intake import parse_job
+from agent.core.intake import parse_job, record_of
 from agent.core.models import Phase, Slot, Word
-from agent.daemon import Daemon, Options, WakeUp, record_of
+from agent.daemon import Daemon
 from agent.heartbeat import Heartbeat
+from agent.looking import Options
+from agent.wakeup import WakeUp
 from tests.fakes.engine import Script
 from tests.fakes.waiting import wait_until
 from tests.unit.world import SLOT, spec
@@ -24,8 +26,10 @@ def make(world, journal):
     made = []
 
     def make(slots=(SLOT,), **options):
-        heartbeat = Heartbeat(world.api, 30.0)
-        daemon = Daemon(world.tools(journal), heartbeat, slots, Options(LOOK_S, **options), world.stop)
+        heartbeat = Heartbeat(world.heard, 30.0)
+        daemon = Daemon(
+            world.tools(journal), heartbeat, slots, Options(LOOK_S, **options), world.stop, world.station()
+        )
         heartbeat.start()
         made.append((daemon, heartbeat))
         return daemon
@@ -33,13 +37,13 @@ def make(world, journal):
     yield make
     world.stop.set()
     for daemon, heartbeat in made:
-        for thread in list(daemon._running):
+        for thread in list(daemon._crew._members):
             thread.join(30)
         heartbeat.stop()
 
 
 def let_jobs_end(daemon):
-    for thread in list(daemon._running):
+    for thread in list(daemon._crew._members):
         thread.join(30)
         assert not thread.is_alive()
 
@@ -78,7 +82,7 @@ def test_two_slots_take_two_jobs(make, world):
     daemon = make(slots=(SLOT, Slot(1, 1024, 2)))
     assert daemon.tick(100.0) == 100.0
     assert daemon.tick(100.0) == float("inf")
-    assert sorted(slot.id for _, slot in daemon._running.values()) == [0, 1]
+    assert sorted(one.slot.id for one in daemon._crew._members.values()) == [0, 1]
 
 
 def test_no_job_is_taken_while_docker_is_away(make, world, caplog):
@@ -157,7 +161,7 @@ def test_a_job_that_comes_twice_is_worked_on_once(make, world):
     daemon.tick(100.0)
     world.api.queue["7"] = spec()
     daemon.tick(100.0)
-    assert len(daemon._running) == 1
+    assert len(daemon._crew._members) == 1
 
 
 def test_a_job_without_an_address_is_logged(make, world, caplog):
@@ -165,7 +169,7 @@ def test_a_job_without_an_address_is_logged(make, world, caplog):
     world.api.queue = {"seven": spec()}
     daemon = make()
     daemon.tick(100.0)
-    assert daemon._running == {}
+    assert len(daemon._crew) == 0
     assert "job id 'seven' is not a number" in caplog.text
 
 
@@ -202,8 +206,8 @@ def test_trouble_while_reaping_keeps_the_gate_shut(make, world, monkeypatch):
 def test_a_signal_ends_it_and_leaves_the_job_in_the_journal(world, journal):
     """The signal's number comes through the pipe; the handler does nothing."""
     world.engine.scripts[7] = Script(None)
-    heartbeat = Heartbeat(world.api, 30.0)
-    daemon = Daemon(world.tools(journal), heartbeat, (SLOT,), Options(LOOK_S), world.stop)
+    heartbeat = Heartbeat(world.heard, 30.0)
+    daemon = Daemon(world.tools(journal), heartbeat, (SLOT,), Options(LOOK_S), world.stop, world.station())
 
     def signal_when_running():
         wait_until(lambda: world.engine.starts["decode-job-7"])

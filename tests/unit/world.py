@@ -6,6 +6,8 @@ from agent.core.container import Limits
 from agent.core.models import ImagePull, Slot
 from agent.core.retry import Backoff
 from agent.core.stopping import Stop
+from agent.daemon import Station
+from agent.heard import HeardApi
 from agent.heartbeat import Heartbeat
 from agent.phases import Policy, Tools
 from agent.runner import Runner
@@ -38,6 +40,40 @@ class InlineHeartbeat(Heartbeat):
         pulse.beat(0.0)
 
 
+class FakeService:
+    """Fulfils `ports.ServiceManager`; `said` is all that it was told, in order."""
+
+    def __init__(self, watchdog_s=None, *, is_there=True):
+        self.is_there = is_there
+        self.watchdog_s = watchdog_s
+        self.said = []
+
+    def ready(self):
+        self.said.append("ready")
+
+    def status(self, line):
+        if self.line != line:
+            self.said.append(f"status {line}")
+
+    @property
+    def line(self):
+        """The last line of status."""
+        lines = [one.removeprefix("status ") for one in self.said if one.startswith("status ")]
+        return lines[-1] if lines else ""
+
+    def alive(self):
+        self.said.append("alive")
+
+    def reloading(self):
+        self.said.append("reloading")
+
+    def stopping(self):
+        self.said.append("stopping")
+
+    def extend(self, seconds):
+        self.said.append(f"extend {seconds:.0f}")
+
+
 class World:
     """What outlives the agent: the API, the engine, the disk."""
 
@@ -47,6 +83,9 @@ class World:
         self.engine = FakeEngine()
         self.engine.images = {IMAGE}
         self.stop = Stop()
+        self.service = FakeService(is_there=False)
+        self.heard = HeardApi(self.api)
+        self.renewed = None
         self.policy = Policy(
             Limits(),
             "0",
@@ -62,13 +101,25 @@ class World:
     def tools(self, journal, over=lambda port, *_: port):
         """The tools of one life; `over` may put something between them and the agent."""
         return Tools(
-            api=over(self.api),
+            api=over(self.heard),
             transfer=over(FakeTransfer(self.api)),
             engine=over(self.engine),
             journal=over(journal),
             folder_of=lambda job_id: over(LocalJobFolder(self.path / "jobs", job_id), "part"),
             progress=Unwatched(),
             policy=self.policy,
+        )
+
+    def station(self):
+        """Who started the agent; what the settings say after a reload is `renewed`."""
+        return Station(
+            self.service,
+            self.heard,
+            lambda: self.renewed,
+            version="0",
+            api_url="https://api",
+            account="worker1",
+            free_bytes=lambda: 212_000_000_000,
         )
 
     def runner(self, tools, record, *, is_recovered):
