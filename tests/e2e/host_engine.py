@@ -12,6 +12,7 @@ from typing import Self
 from tests.engine_host import Dockerd
 
 BRIDGE_AND_SUBNET = '{{index .Options "com.docker.network.bridge.name"}} {{(index .IPAM.Config 0).Subnet}}'
+GATEWAY = "{{(index .IPAM.Config 0).Gateway}}"
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
 
@@ -22,6 +23,8 @@ class HostEngine:
         self._dockerd = Dockerd()
         self._rules: list[list[str]] = []
         self.url = self._dockerd.url
+        self.gateway = ""
+        """This machine's address, as its hosts see it."""
 
     def __enter__(self) -> Self:
         try:
@@ -41,6 +44,7 @@ class HostEngine:
         """Forward and masquerade what comes from the bridge."""
         asked = self._dockerd.docker("network", "inspect", "bridge", "--format", BRIDGE_AND_SUBNET)
         bridge, subnet = asked.split()
+        self.gateway = self._dockerd.docker("network", "inspect", "bridge", "--format", GATEWAY)
         FORWARDING.write_text("1")  # and left so: another engine may have come to need it
         for rule in (
             ["-t", "nat", "-I", "POSTROUTING", "-s", subnet, "!", "-o", bridge, "-j", "MASQUERADE"],

@@ -17,9 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.e2e.host_rootfs import BARE, Equipment, Kind, tarball_of
+from tests.e2e.host_rootfs import BARE, WORKSTATION, Equipment, Kind, tarball_of
 
-__all__ = ["BARE", "Equipment", "Host", "Kind"]
+__all__ = ["BARE", "WORKSTATION", "Equipment", "Host", "Kind"]
 
 BOOT_TIMEOUT_S, DOCKER_TIMEOUT_S = 90, 300
 LABEL = "decode-agent.test-host"
