@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import requests
 
 from agent.adapters.host_command import run
-from agent.core.doctor_host import Disk
+from agent.core.doctor_host import ClockFacts, Disk
 from agent.core.doctor_trial import libraries_in, more_libraries
 from agent.core.errors import HostTrouble
 
@@ -75,18 +75,10 @@ def apt_config() -> str:
     return ""
 
 
-def is_clock_synchronised() -> bool | None:
-    """Whether something keeps the clock right, as timedatectl says; None: it does not say."""
-    with suppress(HostTrouble):
-        said = run(["timedatectl", "show", "--property=NTP", "--property=NTPSynchronized"]).out.split()
-        return "NTPSynchronized=yes" in said or "NTP=yes" in said if said else None
-    return None
+def clock_facts(url: str, timeout_s: float = 10.0) -> ClockFacts:
+    """This clock against the one that answers at `url`, whose header Date is whole seconds.
 
-
-def clock_ahead_s(url: str, timeout_s: float = 10.0) -> tuple[float, float]:
-    """How far this clock is ahead of the one that answers at `url`, and how much that may be off.
-
-    By the header Date, which is whole seconds. Raises `HostTrouble` if nothing answers or there is none.
+    Raises `HostTrouble` if nothing answers or there is no such header.
     """
     began = time.time()
     try:
@@ -97,7 +89,19 @@ def clock_ahead_s(url: str, timeout_s: float = 10.0) -> tuple[float, float]:
             said = parsedate_to_datetime(answer.headers["Date"]).timestamp()
     except (OSError, ValueError, TypeError, KeyError) as error:  # those of requests are OSErrors
         raise HostTrouble(f"the API's clock cannot be read ({type(error).__name__})") from error
-    return (began + ended) / 2 - (said + _WHOLE_S / 2), (ended - began) / 2 + _WHOLE_S / 2
+    ahead_s = (began + ended) / 2 - (said + _WHOLE_S / 2)
+    return ClockFacts(ahead_s, (ended - began) / 2 + _WHOLE_S / 2, *_clock_kept())
+
+
+def _clock_kept() -> tuple[bool | None, bool | None]:
+    """Whether something keeps the clock right, and could, by timedatectl; None: it does not say."""
+    said = ""
+    with suppress(HostTrouble):
+        said = run(["timedatectl", "show"]).out
+    facts = dict(re.findall(r"^(\w+)=(yes|no)$", said, re.MULTILINE))
+    if "NTP" not in facts:
+        return None, None
+    return "yes" in {facts["NTP"], facts.get("NTPSynchronized")}, facts.get("CanNTP") == "yes"
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -11,9 +11,11 @@ from agent.adapters.host import is_root
 from agent.cli.connect import secrets_of
 from agent.cli.doctor_case import Case, Check
 from agent.cli.doctor_engine import CHECKS as ENGINE_CHECKS
+from agent.cli.doctor_gpu import CHECKS as GPU_CHECKS
 from agent.cli.doctor_machine import CHECKS as MACHINE_CHECKS
 from agent.cli.doctor_repair import repair
 from agent.cli.doctor_service import CHECKS as SERVICE_CHECKS
+from agent.cli.doctor_service import FROM_UNIT
 from agent.cli.doctor_unit import report_from_unit
 from agent.cli.exits import Exit
 from agent.cli.findings import show, show_json, without_secrets
@@ -21,7 +23,7 @@ from agent.core.errors import AgentError
 from agent.core.findings import Finding, State, is_well
 from agent.core.wire import one_line
 
-CHECKS = (*SERVICE_CHECKS, *ENGINE_CHECKS, *MACHINE_CHECKS)
+CHECKS = (*SERVICE_CHECKS, *ENGINE_CHECKS, FROM_UNIT, *GPU_CHECKS, *MACHINE_CHECKS)
 
 
 def doctor(arguments: Namespace) -> int:
@@ -55,6 +57,7 @@ def examine(case: Case, checks: tuple[Check, ...]) -> Iterator[Finding]:
         done = [repair(one) for one in repairs]
         if any(one.state is State.OK for one in done):
             findings = bounded(check, case)
+        case.failed |= {one.about for one in findings if one.state is State.FAILED}
         yield from done
         yield from findings
 

@@ -16,7 +16,10 @@ from agent.settings import Loaded, Settings
 
 @dataclass
 class Case:
-    """One machine under examination; None where something is not known (yet)."""
+    """One machine under examination; None where something is not known (yet).
+
+    `failed`: what failed so far, by what it is about; the same seen from the service is not said again.
+    """
 
     arguments: Namespace
     unit: UnitFacts = field(default_factory=UnitFacts)
@@ -26,6 +29,7 @@ class Case:
     from_unit: UnitReport | None = None
     engine: EngineFacts | None = None
     gpus: GpuFacts = field(default_factory=GpuFacts)
+    failed: set[str] = field(default_factory=set)
 
     @property
     def settings(self) -> Settings:

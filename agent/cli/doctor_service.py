@@ -15,6 +15,7 @@ from agent.cli.findings import broken_settings
 from agent.core.doctor_host import clock_finding
 from agent.core.doctor_sandbox import TIME_LIMIT_S, UnitReport, sandbox_fix, trial_failure, trial_properties
 from agent.core.doctor_unit import (
+    OTHER_UNIT,
     PROPERTIES,
     UNIT,
     UnitFacts,
@@ -35,7 +36,8 @@ def look_at_unit(case: Case) -> Iterator[Finding]:
         text = "systemd is not in charge here: the agent runs by hand only (decode-agent run)"
         yield Finding("service", State.WARNING, text)
         return
-    case.unit = unit_facts_of(host_systemd.show_unit(UNIT, PROPERTIES))
+    shown = (host_systemd.show_unit(unit, PROPERTIES) for unit in (UNIT, OTHER_UNIT))
+    case.unit = unit_facts_of(*shown)
     yield from unit_findings(case.unit)
     if case.unit.is_there:
         program = case.unit.command[0] if case.unit.command else ""
@@ -78,11 +80,11 @@ def look_at_clock(case: Case) -> Iterator[Finding]:
         yield needs_settings("clock")
         return
     try:
-        ahead_s, doubt_s = host.clock_ahead_s(f"{case.settings.api_url}/access_info")
+        clock = host.clock_facts(f"{case.settings.api_url}/access_info")
     except HostTrouble as trouble:
         yield Finding("clock", State.SKIPPED, str(trouble))
         return
-    yield clock_finding(ahead_s, doubt_s, is_synchronised=host.is_clock_synchronised())
+    yield clock_finding(clock)
 
 
 def look_from_unit(case: Case) -> Iterator[Finding]:
@@ -102,7 +104,8 @@ def look_from_unit(case: Case) -> Iterator[Finding]:
         yield from _group(case, unit)
         return
     case.from_unit = report
-    yield from map(sandbox_fix, report.findings)
+    new = (one for one in report.findings if one.about == "folders" or one.about not in case.failed)
+    yield from map(sandbox_fix, new)
 
 
 def _ask_unit(case: Case, unit: UnitFacts) -> UnitReport | Finding:
@@ -128,5 +131,5 @@ CHECKS = (
     Check("settings", "reading the settings", look_at_settings, 20),
     Check("login", "asking the API for the account", look_at_account, 120, _NETWORK_FIX),
     Check("clock", "comparing the clock with the API's", look_at_clock, 60, _NETWORK_FIX),
-    Check("sandbox", "running a trial as the service", look_from_unit, TIME_LIMIT_S + 30),
 )
+FROM_UNIT = Check("sandbox", "running a trial as the service", look_from_unit, TIME_LIMIT_S + 30)

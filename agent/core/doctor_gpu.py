@@ -109,9 +109,9 @@ def inside_finding(facts: InsideFacts) -> Finding:
     if facts.listed is not None and set(facts.listed) != set(facts.asked):
         text = f"nvidia-smi in a container lists {', '.join(facts.listed) or 'no GPU'}, not {_words(facts)}"
         return Finding(_INSIDE, State.FAILED, text, _TOOLKIT)
-    if not facts.devices:
-        given = facts.visible or "nothing"
-        text = f"a container that asked for {_words(facts)} was given {given}, but no /dev/nvidia*"
+    if len(facts.devices) < len(facts.asked):
+        given = f"{facts.visible or 'nothing'} and {', '.join(facts.devices) or 'no /dev/nvidia0'}"
+        text = f"a container that asked for {_words(facts)} was given {given}"
         return Finding(_INSIDE, State.FAILED, text, _TOOLKIT)
     if not facts.is_by_cdi and set(facts.visible.split(",")) != set(facts.asked):
         text = f"a container that asked for {_words(facts)} was given {facts.visible or 'no GPU'}"

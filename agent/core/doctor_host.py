@@ -15,21 +15,33 @@ _LITTLE_GIB, _TOO_LITTLE_GIB = 20, 2
 _LATE_S, _TOO_LATE_S = 30.0, 300.0
 
 
-def clock_finding(ahead_s: float, doubt_s: float, *, is_synchronised: bool | None) -> Finding:
-    """How far this machine's clock is ahead of the API's, give or take `doubt_s`.
+@dataclass(frozen=True, slots=True)
+class ClockFacts:
+    """This clock: how far it is ahead of the API's, give or take `doubt_s`; what timedatectl says of it.
 
-    Tokens and presigned URLs are refused by minutes. `is_synchronised`: what timedatectl says; None:
-    nobody can tell.
+    `is_kept`: whether something keeps it right; `can_be_kept`: whether set-ntp would start something.
+    Both None where nobody can tell.
     """
+
+    ahead_s: float
+    doubt_s: float
+    is_kept: bool | None
+    can_be_kept: bool | None
+
+
+def clock_finding(clock: ClockFacts) -> Finding:
+    """Tokens and presigned URLs are refused when clocks differ by minutes."""
     about = "clock"
-    off_s = max(abs(ahead_s) - doubt_s, 0.0)
-    if off_s <= _LATE_S and is_synchronised is not False:
-        return Finding(about, State.OK, "agrees with the API's")
-    if off_s <= _LATE_S:
+    off_s = max(abs(clock.ahead_s) - clock.doubt_s, 0.0)
+    if off_s > _LATE_S:
+        text = f"is {off_s:.0f} s {'ahead of' if clock.ahead_s > 0 else 'behind'} the API's"
+    elif clock.is_kept is False:
         text = "agrees with the API's, but nothing keeps it right"
     else:
-        text = f"is {off_s:.0f} s {'ahead of' if ahead_s > 0 else 'behind'} the API's"
+        return Finding(about, State.OK, "agrees with the API's")
     state = State.FAILED if off_s > _TOO_LATE_S else State.WARNING
+    if clock.can_be_kept is False:
+        return Finding(about, state, text, "sudo apt install systemd-timesyncd (in a container: on its host)")
     return Finding(about, state, text, "sudo timedatectl set-ntp true", Repair.SYNC_CLOCK)
 
 

@@ -12,6 +12,7 @@ from agent.core.findings import Finding, Repair, State
 from agent.core.wire import one_line
 
 UNIT = "decode-agent.service"
+OTHER_UNIT = "systemd-journald.service"
 PROPERTIES = (
     "LoadState",
     "ActiveState",
@@ -26,6 +27,7 @@ PROPERTIES = (
     "Environment",
     "User",
     "SupplementaryGroups",
+    "AmbientCapabilities",
     "StatusText",
 )
 _ABOUT = "service"
@@ -54,6 +56,7 @@ class UnitFacts:
     command: tuple[str, ...] = ()
     user: str = ""
     groups: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
     status_text: str = ""
 
     @property
@@ -79,9 +82,13 @@ def properties_of(text: str) -> dict[str, str]:
     return {name: value for name, _, value in pairs if name}
 
 
-def unit_facts_of(text: str) -> UnitFacts:
-    """The answer of `systemctl show`, asked for `PROPERTIES`."""
+def unit_facts_of(text: str, other: str = "") -> UnitFacts:
+    """The answers of `systemctl show`, asked for `PROPERTIES`: of the unit, and of one that never changes.
+
+    From systemd 257 on each `enable --no-reload` lets all units need a reload, which then says nothing.
+    """
     said = properties_of(text)
+    is_common = properties_of(other).get("NeedDaemonReload") == "yes"
     argv = re.search(r"argv\[\]=(.*?) ;", said.get("ExecStart", ""))
     return UnitFacts(
         load=said.get("LoadState", ""),
@@ -92,10 +99,11 @@ def unit_facts_of(text: str) -> UnitFacts:
         exit_status=_number(said.get("ExecMainStatus", "")),
         restarts=_number(said.get("NRestarts", "")),
         has_watchdog=said.get("WatchdogUSec", "") not in _NO_TIME,
-        needs_reload=said.get("NeedDaemonReload") == "yes",
+        needs_reload=said.get("NeedDaemonReload") == "yes" and not is_common,
         command=tuple(argv[1].split()) if argv else (),
         user=said.get("User", ""),
         groups=tuple(said.get("SupplementaryGroups", "").split()),
+        capabilities=tuple(said.get("AmbientCapabilities", "").split()),
         status_text=one_line(said.get("StatusText", "")),
     )
 
@@ -175,7 +183,8 @@ def group_finding(unit: UnitFacts, user_groups: frozenset[str], socket_group: st
     """Whether the unit's user may use Docker's socket, by its groups."""
     about = "group"
     user = unit.user or "root"
-    if user == "root" or socket_group in user_groups | set(unit.groups):
+    is_free = user == "root" or "cap_dac_override" in unit.capabilities
+    if is_free or socket_group in user_groups | set(unit.groups):
         return Finding(about, State.OK, f"the service's user {user} may use Docker's socket")
     text = f"the service's user {user} is not in the group {socket_group} that Docker's socket belongs to"
     fix = f"sudo usermod -aG {socket_group} {user} && sudo systemctl restart {UNIT}"
