@@ -69,7 +69,9 @@ class PlainStore:
     def change(self, edit: Callable[[bytes], bytes]) -> None:
         """As root."""
         with _changing(self._path):
-            _replace(self._path, edit(self.read()))
+            before = self.read()
+            if (content := edit(before)) != before:
+                _replace(self._path, content)
 
 
 class EncryptedStore:
@@ -92,7 +94,9 @@ class EncryptedStore:
     def change(self, edit: Callable[[bytes], bytes]) -> None:
         """As root."""
         with _changing(self._path):
-            _replace(self._path, seal(edit(self.read())))
+            before = self.read()
+            if (content := edit(before)) != before:  # encrypted anew it would be another file
+                _replace(self._path, seal(content))
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,11 +51,11 @@ def login(arguments: Namespace) -> int:
     try:
         if not arguments.no_check:
             _prove(loaded.settings, account, accept_unconfirmed=arguments.accept_unconfirmed)
-        keep_account(keyring, account)
     except AgentError as error:
         told = Redactor([account.secret])(str(error))
         print(f"decode-agent: {told}\ndecode-agent: nothing was stored", file=sys.stderr)
         return code_of(error)
+    keep_account(keyring, account)
     print(f"The credentials of {shown_name(account)} are kept in {keyring.where}.")
     _warn_of_settings(loaded, account)
     _put_to_use(Unit(own=isinstance(keyring, DesktopKeyring)), restart=not arguments.no_restart)
