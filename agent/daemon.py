@@ -227,6 +227,10 @@ class Daemon:
             free_bytes=station.free_bytes(),
         )
 
+    def works_on(self, job_id: int) -> bool:
+        """Whether this job is under way; any thread may ask."""
+        return self._crew.works_on(job_id)
+
     def reload(self) -> tuple[str, ...]:
         """Take up what the settings say now; the main thread's. Raises `ConfigError`: all stays as it was."""
         self._service.reloading()

@@ -1,5 +1,6 @@
 """What other threads want the main thread to do, and what came of it."""
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
@@ -16,11 +17,17 @@ class Wishes:
     def __init__(self) -> None:
         self.ring: Callable[[], None] = lambda: None
         self._queue: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._is_over = False
 
     def hand(self, wish: Callable[[], T]) -> "Future[T]":
         """Have it done soon; any thread may ask."""
         future: Future[T] = Future()
-        self._queue.put((wish, future))
+        with self._lock:
+            if self._is_over:
+                future.set_exception(_over())
+                return future
+            self._queue.put((wish, future))
         self.ring()
         return future
 
@@ -37,11 +44,18 @@ class Wishes:
 
     def refuse(self) -> None:
         """The agent ends: nothing will be done any more."""
+        with self._lock:
+            self._is_over = True
         while (item := self._next()) is not None:
-            item[1].set_exception(HostTrouble("the agent is stopping"))
+            if item[1].set_running_or_notify_cancel():
+                item[1].set_exception(_over())
 
     def _next(self) -> tuple[Callable[[], Any], "Future[Any]"] | None:
         try:
             return self._queue.get_nowait()
         except Empty:
             return None
+
+
+def _over() -> HostTrouble:
+    return HostTrouble("the agent is stopping")

@@ -5,13 +5,17 @@ import logging
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, Protocol, TextIO
 from urllib.parse import quote, quote_plus
 
-Format = Literal["plain", "colour", "journal", "json"]
+from agent.core.joblog import add_job_of_thread
+
+Format = Literal["plain", "colour", "journal", "json", "bare"]
+"""`journal`: lines for journald's stream; `bare`: the text alone, for what writes the rest itself."""
 
 _SHORTEST_SECRET = 4  # one that is shorter would blot out half of every line
 _HIDDEN = "[hidden]"
@@ -53,6 +57,13 @@ class Redactor:
         return _SECRET_SHAPES.sub(_HIDDEN, text)
 
 
+class Journald(Protocol):
+    """Makes the handler that writes entries of journald; `fallback` gets what journald does not take."""
+
+    def __call__(self, fallback: logging.Handler, redact: Redactor) -> logging.Handler:
+        """Make it."""
+
+
 class LineFormatter(logging.Formatter):
     """Lines that a person reads; a message of several lines is indented, so that none can be forged."""
 
@@ -68,6 +79,8 @@ class LineFormatter(logging.Formatter):
         if self._shape == "journal":  # sd-daemon(3): the level in front of each line, the time is journald's
             prefix = f"<{_SYSLOG.get(record.levelname, 6)}>"
             return "\n".join(prefix + line for line in lines.split("\n"))
+        if self._shape == "bare":
+            return lines
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         line = f"{stamp} {record.levelname:<7} {lines}"
         colour = _COLOURS.get(record.levelname) if self._shape == "colour" else None
@@ -135,12 +148,31 @@ def _is_journal(stream: TextIO, device_and_inode: str) -> bool:
     return device_and_inode == f"{stat.st_dev}:{stat.st_ino}"
 
 
-def set_up_logging(shape: Format, level: str, secrets: Collection[str]) -> None:
-    """Send the agent's lines from `level` on, and other libraries' warnings, to stderr."""
+def set_up_logging(
+    shape: Format, level: str, secrets: Collection[str], journald: Journald | None = None
+) -> None:
+    """Send the agent's lines from `level` on, and other libraries' warnings, to stderr.
+
+    To `journald` instead, if it is given and stderr is the journal's.
+    """
     redact = Redactor(secrets)
-    handler = _StderrHandler()
+    handler: logging.Handler = _StderrHandler()
     handler.setFormatter(JsonFormatter(redact) if shape == "json" else LineFormatter(shape, redact))
+    if journald is not None and shape == "journal":
+        handler = journald(handler, redact)
+        handler.setFormatter(LineFormatter("bare", redact))
+    handler.addFilter(add_job_of_thread)
     # Libraries' own debug lines hold URLs with signatures; there is nothing in them that we need.
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("agent").setLevel(level.upper())
     logging.captureWarnings(capture=True)
+    threading.excepthook = _log_uncaught
+
+
+def _log_uncaught(hook: threading.ExceptHookArgs) -> None:
+    """In place of a bare traceback on stderr: redacted, and with the job that the thread works on."""
+    if hook.exc_value is None or hook.exc_type is SystemExit:
+        return
+    name = hook.thread.name if hook.thread else "unknown"
+    exc_info = (hook.exc_type, hook.exc_value, hook.exc_traceback)
+    logging.getLogger(__name__).error("The thread %s ended by an error.", name, exc_info=exc_info)

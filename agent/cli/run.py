@@ -9,6 +9,7 @@ from contextlib import closing
 
 from agent import __version__
 from agent.adapters.console import format_for, set_up_logging
+from agent.adapters.journald import JournaldHandler
 from agent.adapters.systemd import service_manager
 from agent.cli.build import run_agent
 from agent.cli.connect import account_of, connect, log_in, read, secrets_of
@@ -27,7 +28,7 @@ def run(arguments: Namespace) -> int:
     settings = loaded.settings
     account = account_of(settings)
     shape = format_for(sys.stderr, os.environ, json_lines=arguments.json_logs)
-    set_up_logging(shape, settings.log_level, secrets_of(settings, account))
+    set_up_logging(shape, settings.log_level, secrets_of(settings, account), JournaldHandler)
     log.info(f"decode-agent {__version__} works for {settings.api_url}.")
     for warning in loaded.warnings:
         log.warning(f"{warning}.")

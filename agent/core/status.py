@@ -148,9 +148,9 @@ def _doing_line(status: AgentStatus, now: float) -> str:
 def _idle_line(status: AgentStatus, now: float) -> str:
     if hindered := (*status.troubles, *status.gates)[:1]:
         return f"Waiting: {_trouble_line(hindered[0], now)}"
-    if status.next_look_at is None:
+    if status.next_look_at is None or status.next_look_at <= now:
         return "Idle"
-    return f"Idle · next look in {duration_text(max(0.0, status.next_look_at - now))}"
+    return f"Idle · next look in {duration_text(status.next_look_at - now)}"
 
 
 def _trouble_line(trouble: Trouble, now: float) -> str:
@@ -162,7 +162,8 @@ def _jobs_line(jobs: Iterable[JobStatus], now: float) -> str:
     by_phase: dict[Phase, list[JobStatus]] = {}
     for job in jobs:
         by_phase.setdefault(job.phase, []).append(job)
-    return "; ".join(_phase_line(phase, some, now) for phase, some in by_phase.items())
+    first, *others = [_phase_line(phase, some, now) for phase, some in by_phase.items()]
+    return "; ".join([first, *(line[0].lower() + line[1:] for line in others)])
 
 
 def _phase_line(phase: Phase, jobs: list[JobStatus], now: float) -> str:

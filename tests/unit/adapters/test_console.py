@@ -6,6 +6,7 @@ import logging
 import os
 import pty
 import sys
+import threading
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -21,11 +22,13 @@ def logged(capsys):
     """Leaves logging as it was; calling it gives what was written."""
     root, package = logging.getLogger(), logging.getLogger("agent")
     handlers, level, package_level = root.handlers[:], root.level, package.level
+    hook = threading.excepthook
     yield lambda: capsys.readouterr().err
     root.handlers[:] = handlers
     root.setLevel(level)
     package.setLevel(package_level)
     logging.captureWarnings(capture=False)
+    threading.excepthook = hook
 
 
 def fail(text):
@@ -175,3 +178,43 @@ def test_which_format(tmp_path):
         assert format_for(terminal, {}, json_lines=False) == "colour"
         assert format_for(terminal, {"NO_COLOR": "1"}, json_lines=False) == "plain"
         assert format_for(terminal, {"TERM": "dumb"}, json_lines=False) == "plain"
+
+
+def in_thread(name, act):
+    thread = threading.Thread(target=act, name=name)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "job_id"),
+    [
+        ("job-12", "Job 12: Pulling 100 %.", 12),
+        ("job-12-transfer-0", "Job 12: Pulling 100 %.", 12),
+        ("heartbeat", "Pulling 100 %.", None),
+    ],
+)
+def test_a_jobs_threads_speak_of_their_job(logged, name, message, job_id):
+    """Libraries and steps know no job; what they log in its threads belongs to its story."""
+    set_up_logging("json", "info", ())
+    in_thread(name, lambda: logging.getLogger("agent.x").info("Pulling %d %%.", 100))
+    said = json.loads(logged())
+    assert (said["message"], said.get("job_id")) == (message, job_id)
+
+
+def test_the_job_is_named_once(logged):
+    """Lines that name their job already stay as they are."""
+    set_up_logging("json", "info", ())
+    in_thread("job-12", lambda: JobLog(logging.getLogger("agent"), 12).info("Claimed."))
+    assert json.loads(logged())["message"] == "Job 12: Claimed."
+
+
+def test_an_uncaught_error_of_a_thread_is_logged(logged):
+    """With its job, its traceback, and without secrets."""
+    set_up_logging("json", "info", ["s3cret"])
+    in_thread("job-12-transfer-1", lambda: fail("s3cret"))
+    said = json.loads(logged())
+    assert (said["level"], said["job_id"]) == ("error", 12)
+    assert said["message"] == "Job 12: The thread job-12-transfer-1 ended by an error."
+    assert "ValueError: [hidden]" in said["traceback"]
