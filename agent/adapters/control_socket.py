@@ -48,8 +48,10 @@ def bound_socket(path: Path) -> Iterator[socket.socket]:
 
 def _open_to_group(path: Path) -> None:
     """The mode whatever the umask, and the group that the folder belongs to, if we may."""
-    with suppress(OSError):
-        os.chown(path, -1, path.parent.stat().st_gid)
+    gid = path.parent.stat().st_gid
+    if path.lstat().st_gid != gid:  # a sandbox may kill who even tries to change owners
+        with suppress(OSError):
+            os.chown(path, -1, gid)
     path.chmod(SOCKET_MODE)
 
 

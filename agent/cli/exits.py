@@ -9,6 +9,8 @@ class Exit(IntEnum):
     OK = 0
     FAILED = 1
     USAGE = 2
+    DOWN = 3
+    DEGRADED = 4
     UNCONFIRMED = 77
     CONFIG = 78
     DRAINED = 79
