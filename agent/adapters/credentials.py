@@ -24,7 +24,6 @@ from agent.core.wire import one_line
 SERVICE = "decode-agent"
 TOKEN_NAME = "access-token"  # noqa: S105  the user name that a token is kept under, no secret
 DESKTOP_LIMIT_S = 20.0
-_MOST_ENTRIES = 100
 
 
 class SystemdCredentials(KeyringBackend):
@@ -66,6 +65,17 @@ class SystemdCredentials(KeyringBackend):
             self._change(lambda keys: without_password(keys, service, username))
         except KeyError:
             raise PasswordDeleteError(f"there is no such entry in {self.where}") from None
+
+    def keep_only(self, service: str, username: str, password: str) -> None:
+        """Have this entry of the service there and no other. Raises KeyringError: then all is as it was."""
+        self._change(lambda keys: {**keys, service: {username: password}})
+
+    def forget(self, service: str) -> bool:
+        """Remove all entries of the service; whether there were any. Raises KeyringError."""
+        had_any = service in self._keys()
+        if had_any:
+            self._change(lambda keys: {**keys, service: {}})
+        return had_any
 
     def create(self) -> None:
         """Have the file there, even if empty: systemd starts no unit whose credential is missing."""
@@ -134,32 +144,15 @@ def find_account(keyring: Keyring, username: str | None = None) -> Account | Non
 
 
 def keep_account(keyring: Keyring, account: Account) -> None:
-    """Have this account there and no other. Raises `ConfigError`: then all is as it was, or it is there."""
-    name = account.username or TOKEN_NAME
+    """Have this account there and no other. Raises `ConfigError`."""
     with _translated(keyring):
-        keyring.set_password(SERVICE, name, account.secret)
-        for other in _entries(keyring):
-            if other == name:
-                break
-            keyring.delete_password(SERVICE, other)
+        keyring.keep_only(SERVICE, account.username or TOKEN_NAME, account.secret)
 
 
 def forget_accounts(keyring: Keyring) -> bool:
     """Empty the keyring, but leave it there; whether anything was in it. Raises `ConfigError`."""
-    had_any = False
     with _translated(keyring):
-        for name in _entries(keyring):
-            keyring.delete_password(SERVICE, name)
-            had_any = True
-    return had_any
-
-
-def _entries(keyring: Keyring) -> Iterator[str]:
-    """The first entry's name, again and again, until there is none; whoever asks removes it."""
-    for _ in range(_MOST_ENTRIES):
-        if (found := keyring.get_credential(SERVICE, None)) is None:
-            return
-        yield found.username
+        return keyring.forget(SERVICE)
 
 
 @contextmanager

@@ -6,11 +6,12 @@ from typing import ClassVar, TypeVar
 
 from keyring.backend import KeyringBackend
 from keyring.credentials import Credential
-from keyring.errors import InitError, KeyringError
+from keyring.errors import InitError, KeyringError, KeyringLocked
 
 from agent.core.wire import one_line
 
 T = TypeVar("T")
+_MOST_ENTRIES = 100
 
 
 class DesktopKeyring(KeyringBackend):
@@ -31,6 +32,8 @@ class DesktopKeyring(KeyringBackend):
         # No super().__init__(): it sets attributes that KEYRING_PROPERTY_* in the environment names.
         self._backend = backend
         self._limit_s = limit_s
+        self.is_there = True
+        """Whether, at the last question, anybody offered a keyring at all."""
 
     def get_password(self, service: str, username: str) -> str | None:
         """The password, None if there is none of that name."""
@@ -47,6 +50,28 @@ class DesktopKeyring(KeyringBackend):
     def delete_password(self, service: str, username: str) -> None:
         """Remove the entry; PasswordDeleteError if there is none."""
         self._bounded(lambda: self._backend.delete_password(service, username))
+
+    def keep_only(self, service: str, username: str, password: str) -> None:
+        """Have this entry of the service there and no other. Raises KeyringError: then all is as it was."""
+        removed = self._take_all(service)
+        try:
+            self.set_password(service, username, password)
+        except KeyringError:
+            for entry in removed:
+                self.set_password(service, entry.username, entry.password)
+            raise
+
+    def forget(self, service: str) -> bool:
+        """Remove all entries of the service; whether there were any. Raises KeyringError."""
+        return bool(self._take_all(service))
+
+    def _take_all(self, service: str) -> list[Credential]:
+        """Remove the entries one by one: a Secret Service shows any of them first."""
+        taken: list[Credential] = []
+        while len(taken) < _MOST_ENTRIES and (entry := self.get_credential(service, None)) is not None:
+            taken.append(entry)
+            self.delete_password(service, entry.username)
+        return taken
 
     def _bounded(self, ask: Callable[[], T]) -> T:
         """What `ask` gives; the one place where the errors of the libraries below are translated.
@@ -70,6 +95,10 @@ class DesktopKeyring(KeyringBackend):
         if not errors:
             text = f"it did not answer within {self._limit_s:g} s: unlock it by logging in at the desktop"
             raise InitError(text)
+        # By name: SecretStorage is a dependency of keyring's, not of ours.
+        self.is_there = type(errors[0]).__name__ != "SecretServiceNotAvailableException"
+        if isinstance(errors[0], KeyringLocked):
+            raise KeyringLocked("it is locked: log in at your desktop, that unlocks it") from None
         if isinstance(errors[0], KeyringError):
             raise errors[0]
         raise InitError(one_line(f"{type(errors[0]).__name__}: {errors[0]}", 200)) from None

@@ -58,7 +58,7 @@ def account_of(
     try:
         found = find_account(keyring, settings.username)
     except ConfigError as error:
-        if isinstance(keyring, DesktopKeyring):  # most users have none: what to do comes first
+        if isinstance(keyring, DesktopKeyring) and not keyring.is_there:  # as for most users
             raise ConfigError(f"{_NO_CREDENTIALS} ({error})") from None
         raise
     if found is not None:

@@ -120,8 +120,10 @@ def test_locked(session):
         keep_account(backend_for({}, SOMEBODY, LIMIT_S), Account("u", "s3cret", ""))
     with process(["gnome-keyring-daemon", "--foreground", "--components=secrets"], session):
         wait_until(lambda: knows_service(session))
+        keyring = backend_for({}, SOMEBODY, LIMIT_S)
         with pytest.raises(ConfigError, match=r"keyring of your desktop .* cannot be used: "):
-            find_account(backend_for({}, SOMEBODY, LIMIT_S))
+            find_account(keyring)
+        assert keyring.is_there
     gc.collect()  # the package keyring leaves its connection open when it fails
 
 

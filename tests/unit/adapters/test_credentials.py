@@ -11,6 +11,7 @@ import keyring.backend
 import keyring.errors
 import pytest
 from keyring.backends import SecretService
+from keyring.credentials import SimpleCredential
 
 from agent.adapters import credentials_store
 from agent.adapters.credentials import (
@@ -26,7 +27,7 @@ from agent.adapters.credentials_desktop import DesktopKeyring
 from agent.adapters.credentials_store import EncryptedStore, PlainStore, UnitStore
 from agent.core.errors import ConfigError
 from agent.core.keystore import StoreKind
-from tests.fakes.waiting import SOON_S
+from tests.fakes.waiting import LONG_S, SOON_S
 
 SECRET = "s3cret-of-the-worker"
 ALICE = Account("alice@example.com", SECRET, "test")
@@ -321,13 +322,45 @@ def test_a_locked_desktop_keyring_is_not_waited_for():
     try:
         with pytest.raises(ConfigError, match=r"cannot be used: it did not answer within 0.05 s: unlock it"):
             find_account(backend)
-        with pytest.raises(ConfigError, match=r"Secret Service\) cannot be used: ValueError: a b$"):
-            keep_account(backend, ALICE)
     finally:
         over.set()
     (thread,) = [one for one in threading.enumerate() if one.name == "desktop-keyring"] or [None]
     if thread is not None:
         thread.join(SOON_S)
+
+
+def test_foreign_errors_are_translated():
+    """Whatever a library below raises is one line."""
+    answers = threading.Event()
+    answers.set()
+    with pytest.raises(ConfigError, match=r"Secret Service\) cannot be used: ValueError: a b$"):
+        keep_account(DesktopKeyring(_Silent(answers), LONG_S), ALICE)
+
+
+class _Fussy(_Silent):
+    """One that takes nothing new, and has one entry until it is deleted."""
+
+    def __init__(self):
+        self.entries = {"old": "1"}
+
+    def get_credential(self, *_):
+        return next((SimpleCredential(*entry) for entry in self.entries.items()), None)
+
+    def set_password(self, service, username, password):
+        if (service, username) != ("decode-agent", "old"):
+            raise keyring.errors.PasswordSetError("no")
+        self.entries[username] = password
+
+    def delete_password(self, _, username):
+        del self.entries[username]
+
+
+def test_what_cannot_be_replaced_stays():
+    """The old entry is back when the new one is refused."""
+    fussy = _Fussy()
+    with pytest.raises(ConfigError, match="cannot be used: no$"):
+        keep_account(DesktopKeyring(fussy, LONG_S), ALICE)
+    assert fussy.entries == {"old": "1"}
 
 
 def test_others_ask_the_secret_service():

@@ -104,6 +104,51 @@ def test_refused_refresh_falls_back_to_the_password(mock, tokens_of, clock):
     assert logins(mock) == 3
 
 
+@pytest.fixture
+def asked(monkeypatch):
+    """What each login sent: its flow and its parameters."""
+    asked, ask = [], CognitoTokens._ask
+
+    def note(self, pool, flow, parameters):
+        asked.append((flow, dict(parameters)))
+        return ask(self, pool, flow, parameters)
+
+    monkeypatch.setattr(CognitoTokens, "_ask", note)
+    return asked
+
+
+def test_the_password_is_sent_twice_in_two_months(mock, tokens_of, clock, asked):
+    """At the start, and when the refresh token has ended (after 30 days by default), outages or not."""
+    mock.state.settings.token_life_s = 12 * 3600
+    tokens = tokens_of()
+    for half_day in range(120):
+        if half_day == 60:
+            mock.state.accounts.revoke_refresh_tokens()
+        if half_day % 20 == 7:
+            mock.fault("drop", *LOGIN, times=2)
+        for _ in range(3):
+            try:
+                tokens.token()
+            except ApiTrouble:
+                clock.now += module.TROUBLE_PAUSE_S
+        clock.now += 12 * 3600
+    flows = [flow for flow, _ in asked]
+    assert flows.count("USER_PASSWORD_AUTH") == 2
+    assert flows.count("REFRESH_TOKEN_AUTH") >= 119
+
+
+def test_a_new_refresh_token_replaces_the_old(mock, tokens_of, clock, asked):
+    """Where the login service rotates them, the old one is worthless."""
+    tokens = tokens_of()
+    tokens.token()
+    result = {"IdToken": "a", "ExpiresIn": 3600, "RefreshToken": "rotated"}
+    for _ in range(2):
+        mock.fault("status", *LOGIN, status=200, body=json.dumps({"AuthenticationResult": result}))
+        clock.now += 3500
+        tokens.token()
+    assert asked[-1] == ("REFRESH_TOKEN_AUTH", {"REFRESH_TOKEN": "rotated"})
+
+
 def test_a_token_outlives_a_failed_renewal(mock, tokens_of, clock):
     """While the old one is good, an outage of the login service is a warning, once."""
     tokens = tokens_of()
