@@ -13,7 +13,7 @@ from agent.core.overview import doing_text
 from agent.core.service_down import START
 from agent.core.status import AgentStatus, JobStatus, Mode
 
-RELOAD_S = 60.0
+RELOAD_S = 130.0  # the agent may be in the middle of a question to the API
 _LOOK_S = 2.0
 _AWAY_S = 60.0  # a restart takes RestartSec and the start; the drain goes on after it
 _STAYS = "the drain stays in effect; `decode-agent resume` takes it back"
