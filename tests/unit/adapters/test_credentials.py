@@ -358,7 +358,7 @@ class _Fussy(_Silent):
 def test_what_cannot_be_replaced_stays():
     """The old entry is back when the new one is refused."""
     fussy = _Fussy()
-    with pytest.raises(ConfigError, match="cannot be used: no$"):
+    with pytest.raises(ConfigError, match=r"cannot be used: no$"):
         keep_account(DesktopKeyring(fussy, LONG_S), ALICE)
     assert fussy.entries == {"old": "1"}
 
