@@ -16,7 +16,7 @@ from typing import Any
 
 import requests
 from docker import APIClient
-from docker.errors import APIError, DockerException
+from docker.errors import APIError, DockerException, StreamParseError
 from urllib3.exceptions import HTTPError
 
 from agent.core.doctor_trial import LABEL, plan_trial
@@ -25,7 +25,7 @@ from agent.core.engine_faults import cause_of
 from agent.core.errors import EngineTrouble
 from agent.core.wire import one_line
 
-_FOREIGN = (DockerException, HTTPError, HTTPException, OSError, ValueError)
+_FOREIGN = (DockerException, StreamParseError, HTTPError, HTTPException, OSError, ValueError)
 _LEFT_OVER_S = 600
 _REPOSITORY = "decode-agent/selftest"
 _LOG_BYTES = 64 * 1024
@@ -106,7 +106,7 @@ class EngineTrial:
 def _fault_of(error: Exception) -> EngineTrouble:
     match error:
         case APIError():
-            return EngineTrouble(one_line(str(error.explanation or error)))
+            return EngineTrouble(one_line(str(getattr(error, "explanation", None) or error)))
         case requests.Timeout() | TimeoutError():
             return EngineTrouble("Docker did not answer in time")
         case _:

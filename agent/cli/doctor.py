@@ -6,8 +6,8 @@ from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from agent.adapters import host
 from agent.adapters.console import Redactor
-from agent.adapters.host import is_root
 from agent.cli.connect import secrets_of
 from agent.cli.doctor_case import Case, Check
 from agent.cli.doctor_engine import CHECKS as ENGINE_CHECKS
@@ -47,7 +47,7 @@ def doctor(arguments: Namespace) -> int:
 
 def examine(case: Case, checks: tuple[Check, ...]) -> Iterator[Finding]:
     """All findings, check by check; with --fix what is mended is looked at again."""
-    may_fix = case.arguments.fix and is_root()
+    may_fix = case.arguments.fix and host.is_root()
     if case.arguments.fix and not may_fix:
         yield Finding("fix", State.SKIPPED, "needs root: run it with sudo")
     for check in checks:

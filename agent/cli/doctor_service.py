@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from agent import __version__
 from agent.adapters import host, host_systemd
+from agent.adapters.control_client import ControlClient
 from agent.adapters.credentials import Account
 from agent.cli.check import account_findings, account_or_finding, folder_findings, settings_findings
 from agent.cli.connect import connect, read
@@ -24,9 +26,10 @@ from agent.core.doctor_unit import (
     unit_findings,
     version_finding,
 )
-from agent.core.errors import ConfigError, HostTrouble
+from agent.core.errors import AgentError, ConfigError, HostTrouble
 from agent.core.findings import Finding, State
 
+_SOCKET = Path("/run/decode-agent/control.sock")
 _NETWORK_FIX = "check API_URL, the network and its proxy settings"
 
 
@@ -41,7 +44,19 @@ def look_at_unit(case: Case) -> Iterator[Finding]:
     yield from unit_findings(case.unit)
     if case.unit.is_there:
         program = case.unit.command[0] if case.unit.command else ""
-        yield version_finding(__version__, host.program_version(program) if program else "", "")
+        installed = host.program_version(program) if program else ""
+        running, trouble = _running_version() if case.unit.active == "active" else ("", "")
+        yield version_finding(__version__, installed, running)
+        if trouble and host.is_root():
+            yield Finding("service", State.WARNING, trouble, f"sudo systemctl restart {UNIT} (jobs run on)")
+
+
+def _running_version() -> tuple[str, str]:
+    """The version of the agent that runs, or why it does not tell."""
+    try:
+        return ControlClient(_SOCKET, timeout_s=10).status().version, ""
+    except AgentError as trouble:
+        return "", f"it does not answer at {_SOCKET}: {trouble}"
 
 
 def look_at_settings(case: Case) -> Iterator[Finding]:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from agent.core.doctor_unit import UNIT
 from agent.core.findings import Finding, Repair, State
@@ -128,8 +127,7 @@ def proxies_in(environ: Mapping[str, str]) -> dict[str, str]:
 
 def without_password(url: str) -> str:
     """The proxy without user name and password."""
-    parts = urlsplit(url if "//" in url else f"//{url}")
-    return url.replace(f"{parts.netloc.rpartition('@')[0]}@", "…@") if "@" in parts.netloc else url
+    return re.sub(r"^(\w+://)?.*@", r"\1…@", url)
 
 
 def proxy_finding(

@@ -24,7 +24,6 @@ PROPERTIES = (
     "WatchdogUSec",
     "NeedDaemonReload",
     "ExecStart",
-    "Environment",
     "User",
     "SupplementaryGroups",
     "AmbientCapabilities",
