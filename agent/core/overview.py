@@ -34,20 +34,20 @@ def _head(status: AgentStatus, now: float) -> Iterator[str]:
     yield f"  jobs   {len(status.jobs)} of {status.slots} slots busy"
     if status.free_bytes is not None:
         yield f"  disk   {free_text(status.free_bytes)} free"
-    yield f"  owner  {wish_text(status.mode)}"
+    yield f"  mode   {wish_text(status.mode)}"
 
 
 def wish_text(mode: Mode) -> str:
     """What the owner asked for, and how to take it back."""
     match mode:
         case Mode.TAKING:
-            return "take jobs"
+            return "takes jobs"
         case Mode.PAUSED:
             return "paused: takes no further job until `decode-agent resume`"
         case Mode.DRAINING:
-            return "drain: takes no further job until `decode-agent resume`"
+            return "draining: takes no further job until `decode-agent resume`"
         case Mode.LEAVING:
-            return "drain and end; `decode-agent resume` takes it back"
+            return "leaving: ends when no job runs; `decode-agent resume` takes it back"
 
 
 def _job_lines(job: JobStatus, now: float) -> Iterator[str]:

@@ -38,7 +38,7 @@ def test_an_idle_agent():
         "  api    https://api.example.org as lab@example.org, heard 12 s ago",
         "  jobs   0 of 2 slots busy",
         "  disk   212 GB free",
-        "  owner  take jobs",
+        "  mode   takes jobs",
         "",
         "no job is under way",
         "  nothing is in the way of one: next look for it in 8 s",
@@ -65,7 +65,7 @@ def test_an_agent_that_takes_nothing():
     status = replace(IDLE, mode=Mode.PAUSED, gates=(paused, AWAY), troubles=(AWAY,), next_look_at=None)
     assert overview_of(status, NOON)[0] == "decode-agent 1.0 is degraded, since 11:00 (1 h), process 812"
     assert overview_of(status, NOON)[4:] == [
-        "  owner  paused: takes no further job until `decode-agent resume`",
+        "  mode   paused: takes no further job until `decode-agent resume`",
         "",
         "no job is taken now",
         "  paused by this machine's owner (since 11:59)",
@@ -96,7 +96,7 @@ def test_an_agent_that_just_started():
         "decode-agent 1.0 is running, since 12:00 (0 s), process 812",
         "  api    https://api.example.org, not heard yet",
         "  jobs   0 of 2 slots busy",
-        "  owner  take jobs",
+        "  mode   takes jobs",
         "",
         "no job is under way",
         "  nothing is in the way of one: next look for it in 0 s",
