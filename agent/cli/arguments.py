@@ -23,13 +23,14 @@ examples:
 settings:
   Each has a name such as API_URL. It is taken from DECODE_API_URL in the environment, else from
   the env file, else from API_URL in the environment. The env file is the one of --env-file, else
-  ./.env, else /etc/decode-agent/agent.env. Required are API_URL, and USERNAME and PASSWORD or
-  ACCESS_TOKEN; .env.example explains all of them.
+  ./.env, else /etc/decode-agent/agent.env. Required is API_URL; .env.example explains all of them.
+  The account's password is kept by `sudo decode-agent login`, or set as USERNAME and PASSWORD.
 
 exit codes:
   0    done, or all is well
   1    a check failed, or something unexpected happened
   2    the command line is wrong
+  77   the account is not confirmed as a worker yet (login, whoami)
   78   a setting or the credentials are wrong: only a person can mend that
   130  interrupted
 """
