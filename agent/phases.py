@@ -135,6 +135,7 @@ class Work:
             case Find.ADOPT:
                 self._log.info("Adopting its container %s.", plan.name)
         fact = engine.ensure_started(plan)
+        self._track.clear()
         if not record.container_started:
             self._log.info("Container %s runs.", plan.name)
             record = replace(record, container_started=True)
@@ -223,7 +224,7 @@ class Work:
             if policy.max_runtime_s is not None:
                 left_s = min(left_s, started_at + policy.max_runtime_s - time())
             ended = engine.wait(name, timeout_s=max(1.0, left_s), stop=self._stop)
-            self._track.note()
+            self._track.clear()
             if ended is not None:
                 return ended
             self._stop.check()

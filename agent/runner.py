@@ -73,6 +73,8 @@ class Runner:
                 self.track.note()
                 self._guard(act)
                 self.track.clear()
+            except Stopped:
+                raise
             except HostTrouble as trouble:
                 delay_s = delay_after(trouble, troubles, self._backoff, random.random())
                 troubles += 1

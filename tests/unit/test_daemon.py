@@ -4,8 +4,6 @@ import os
 import signal
 import threading
 
-import pytest
-
 from agent.core.errors import ApiTrouble, EngineTrouble
 from agent.core.intake import parse_job, record_of
 from agent.core.models import Phase, Slot, Word
@@ -15,37 +13,7 @@ from agent.looking import Options
 from agent.wakeup import WakeUp
 from tests.fakes.engine import Script
 from tests.fakes.waiting import wait_until
-from tests.unit.world import SLOT, spec
-
-LOOK_S = 30.0
-
-
-@pytest.fixture
-def make(world, journal):
-    """Makes daemons whose ticks are called by hand; their threads are ended."""
-    made = []
-
-    def make(slots=(SLOT,), **options):
-        heartbeat = Heartbeat(world.heard, 30.0)
-        daemon = Daemon(
-            world.tools(journal), heartbeat, slots, Options(LOOK_S, **options), world.stop, world.station()
-        )
-        heartbeat.start()
-        made.append((daemon, heartbeat))
-        return daemon
-
-    yield make
-    world.stop.set()
-    for daemon, heartbeat in made:
-        for thread in list(daemon._crew._members):
-            thread.join(30)
-        heartbeat.stop()
-
-
-def let_jobs_end(daemon):
-    for thread in list(daemon._crew._members):
-        thread.join(30)
-        assert not thread.is_alive()
+from tests.unit.world import LOOK_S, SLOT, let_jobs_end, spec
 
 
 def test_it_takes_a_job_and_looks_again_the_moment_its_slot_is_free(make, world):

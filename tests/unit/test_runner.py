@@ -123,7 +123,7 @@ def test_a_job_that_is_gone_is_cleaned_up_without_a_word(world, journal, record)
     assert world.api.refused == [(7, Word.RUNNING)]
 
 
-def test_a_stop_while_it_runs_leaves_the_container_alone(world, journal, record):
+def test_a_stop_while_it_runs_leaves_the_container_alone(world, journal, record, caplog):
     """Detached: the record says RUNNING, the container runs on."""
     world.engine.scripts[7] = Script(None)
     thread = threading.Thread(target=run, args=(world, journal, record))
@@ -134,6 +134,7 @@ def test_a_stop_while_it_runs_leaves_the_container_alone(world, journal, record)
     assert not thread.is_alive()
     assert [one.phase for one in journal.active()] == [Phase.RUNNING]
     assert world.engine.look(NAME).status is ContainerStatus.RUNNING
+    assert not [line for line in caplog.records if line.levelname == "ERROR"]
     assert world.api.verdicts(7) == []
 
 

@@ -18,6 +18,7 @@ from tests.fakes.engine import FakeEngine
 SLOT = Slot(0, 1024, 2)
 SOON = Backoff(0.0, 0.0)
 IMAGE = "demo:1"
+LOOK_S = 30.0
 
 
 def spec(*, image=IMAGE, down=None):
@@ -126,3 +127,10 @@ class World:
         """One job's runner, beating inline."""
         heartbeat = InlineHeartbeat(tools.api, 30.0)
         return Runner(tools, heartbeat, SLOT, record, self.stop, is_recovered=is_recovered)
+
+
+def let_jobs_end(daemon):
+    """Wait for every job's thread."""
+    for thread in list(daemon._crew._members):
+        thread.join(30)
+        assert not thread.is_alive()
