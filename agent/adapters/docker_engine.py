@@ -65,6 +65,13 @@ class DockerEngine:
                 self._api = APIClient(self._base_url, timeout=self._timeout_s)
             return self._api
 
+    def close(self) -> None:
+        """Close the idle connections; the next call opens new ones."""
+        with self._lock:
+            if self._api is not None:
+                self._api.close()
+            self._api = None
+
     def ping(self) -> str:
         """The engine's version, if it answers."""
         with _translated("asking for its version"):

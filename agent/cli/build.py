@@ -45,13 +45,16 @@ def run_agent(
         hold_state_dir(settings.state_dir),
         closing(SqliteJournal(settings.state_dir / "agent.db")) as journal,
         closing(transfer),
+        closing(
+            DockerEngine(settings.docker_host, journal.agent_id, pull_idle_s=settings.image_pull_idle)
+        ) as engine,
         WakeUp() as wake,
     ):
         heard = HeardApi(connection.api)
         tools = Tools(
             heard,
             transfer,
-            DockerEngine(settings.docker_host, journal.agent_id, pull_idle_s=settings.image_pull_idle),
+            engine,
             journal,
             lambda job_id: LocalJobFolder(settings.path_host_base, job_id),
             progress_for(sys.stderr, json_lines=arguments.json_logs),
@@ -62,7 +65,7 @@ def run_agent(
         heartbeat = Heartbeat(heard, settings.timeout_status)
         slots, options = slots_for(settings, machine), options_of(settings, arguments)
         daemon = Daemon(tools, heartbeat, slots, options, Stop(), station)
-        with ControlServer(control_path(settings), Desk(daemon, journal, tools.engine)):
+        with ControlServer(control_path(settings), Desk(daemon, journal, engine)):
             return daemon.run(wake)
 
 

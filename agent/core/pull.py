@@ -22,7 +22,8 @@ def pulled(lines: Iterable[bytes], fault_of: Callable[[str], Exception]) -> Iter
                 size_bytes = int(detail.get("current", 0))
             case "Download complete":  # Docker leaves out most of the events before it
                 size_bytes = totals.get(layer, 0)
-            case _:
+            case _:  # a layer is being unpacked, say: nothing came, but something moves
+                yield 0
                 continue
         yield size_bytes - here.get(layer, 0)
         here[layer] = size_bytes

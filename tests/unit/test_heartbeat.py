@@ -1,15 +1,17 @@
 """The keep-alive: silent once ended, deaf to nothing, gone once and for all."""
 
 import threading
+from time import monotonic
 
 import pytest
 
 from agent.core.errors import ApiTrouble, Stopped
+from agent.core.health import late_of
 from agent.core.models import Word
 from agent.core.stopping import Stop
 from agent.heartbeat import RETRY_S, Heartbeat, Pulse
 from tests.fakes.api import FakeApi
-from tests.fakes.waiting import wait_until
+from tests.fakes.waiting import LONG_S, wait_until
 
 
 class BadDay(FakeApi):
@@ -168,3 +170,80 @@ def test_waiting_for_ownership_ends_with_the_first_accepted_beat(pulse):
     """Work goes on once the API has called the job ours."""
     pulse.beat(0.0)
     pulse.wait_confirmed(Stop())
+
+
+def test_a_heartbeat_with_nothing_to_say_is_well(api):
+    """It sleeps for ever, and that is right; also once a job is there and its beat was sent."""
+    heartbeat = Heartbeat(api, 30.0)
+    heartbeat.start()
+    assert heartbeat.sign().seen_at == float("inf")
+    heartbeat._seen_at -= 1e6
+    heartbeat.add(7, Word.RUNNING)
+    assert heartbeat.sign().seen_at > monotonic() - LONG_S
+    wait_until(lambda: words(api))
+    wait_until(lambda: heartbeat.sign().seen_at > monotonic())
+    heartbeat.stop()
+
+
+def test_a_beat_that_is_due_and_not_sent_is_seen(api, monkeypatch):
+    """The thread sleeps through it: its silence counts from the moment the beat was due."""
+    heartbeat = Heartbeat(api, 30.0)
+    monkeypatch.setattr(heartbeat._thread, "is_alive", lambda: True)
+    pulse = heartbeat.add(7, Word.RUNNING)
+    pulse.due_at = 500.0
+    heartbeat._seen_at = 100.0
+    assert heartbeat.sign().seen_at == 500.0
+
+
+def test_life_is_noted_with_each_beat(api, monkeypatch):
+    """Many jobs may each wait for an API that is slow; the round as a whole may take long."""
+    heartbeat = Heartbeat(api, 30.0)
+    seen = []
+
+    def say(*_):
+        assert heartbeat._is_beating
+        seen.append(heartbeat._seen_at)
+        heartbeat._seen_at = 0.0
+
+    monkeypatch.setattr(api, "say", say)
+    for job_id in (7, 8):
+        heartbeat.add(job_id, Word.RUNNING)
+    heartbeat.beat_all_due(100.0)
+    assert len(seen) == 2
+    assert all(seen)
+    assert heartbeat._seen_at
+    assert not heartbeat._is_beating
+
+
+def test_a_heartbeat_that_ended_is_late(api):
+    """Whatever it said last."""
+    sign = Heartbeat(api, 30.0).sign()
+    assert late_of([sign], monotonic() + 1)
+
+
+def test_another_pace_counts_at_once(api, pulse):
+    """A shorter interval does not wait for the end of the longer one."""
+    pulse.beat(monotonic())
+    pulse.pace(5.0)
+    assert pulse.due_at <= monotonic() + 5.0
+    heartbeat = Heartbeat(api, 30.0)
+    beating = heartbeat.add(7, Word.RUNNING)
+    beating.beat(monotonic())
+    heartbeat.pace(2.0)
+    assert beating.due_at <= monotonic() + 2.0
+
+
+def test_who_waits_for_ownership_shows_that_he_lives(pulse, monkeypatch):
+    """An API that is away for hours is no reason for a restart."""
+    monkeypatch.setattr("agent.heartbeat.NOTE_EVERY_S", 0.01)
+    notes = []
+    stop = Stop()
+
+    def note():
+        notes.append(True)
+        if len(notes) == 3:
+            stop.set()
+
+    with pytest.raises(Stopped):
+        pulse.wait_confirmed(stop, note)
+    assert len(notes) == 3
