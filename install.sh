@@ -129,6 +129,7 @@ install_all() {
 
     put_service
     drop_old_versions "$before"
+    remember_folders "$OPT/made-folders"
     keep_changes
     last_words
 }
@@ -218,7 +219,7 @@ parse() {
             --offline=*) OFFLINE=$(value_of --offline "${1#*=}") || exit 2 ;;
             --uninstall) ACTION=uninstall ;;
             --purge) ACTION=purge ;;
-            --demo | --demo=*) usage_error "--demo takes no further options" ;;
+            --demo | --demo=smlm | --demo=comet) usage_error "--demo takes no further options" ;;
             *)
                 printf 'error: unknown option %s\n\n' "$1" >&2
                 usage >&2

@@ -6,7 +6,7 @@
 # list is carried out backwards. In a dry run nothing is changed: `changes` says what would be.
 
 RUN_LOCK=/run/decode-agent-install.lock
-UNDO=() CHANGED='' SCRATCH='' AFTERWARDS=''
+UNDO=() MADE=() CHANGED='' SCRATCH='' AFTERWARDS=''
 
 begin() {
     [ -z "$DRY_RUN" ] || return 0
@@ -33,9 +33,8 @@ finish() {
             eval "$line" >>"$LOG" 2>&1 9>&- || printf 'warning: this failed: %s\n' "$line" >&2
         done
         printf '%s\n' "${AFTERWARDS:-The machine is as it was before.}" "The whole output is in $LOG" >&2
-    else
-        rm -f "$LOG"
     fi
+    if [ "$code" -eq 0 ] || [ ! -s "$LOG" ]; then rm -f "$LOG"; fi
     rm -rf "$SCRATCH"
     exit "$code"
 }
@@ -96,6 +95,7 @@ put_folder() {
     changes "make the folder $1" || return 0
     undo rmdir "$1"
     mkdir -m 0755 "$1"
+    MADE+=("$1")
 }
 
 # restore_later PATH: puts the file back as it is now, or removes it if there is none now.
@@ -131,6 +131,9 @@ drop() {
         rm -rf --one-file-system "$path"
     done
 }
+
+# remember_folders FILE: which ones this run made, the deepest last, for the day when all is removed.
+remember_folders() { [ -n "$DRY_RUN" ] || [ "${#MADE[@]}" -eq 0 ] || printf '%s\n' "${MADE[@]}" >>"$1"; }
 
 # drop_empty FOLDER...: removes the folders that nothing is left in.
 drop_empty() {

@@ -131,8 +131,9 @@ check_python() {
     fi
 }
 
-# pipx 1.0 or newer, or one of our own in a venv.
+# pipx 1.0 or newer, or one of our own in a venv; none if this version is installed already.
 check_pipx() {
+    [ ! -x "$PYTHON" ] || ! complete "$OPT/versions/$(version_id)" || return 0
     ! good_pipx || return 0
     [ -n "$OFFLINE" ] || ! have apt-get || want pipx
 }

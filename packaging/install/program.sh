@@ -14,7 +14,7 @@ install_packages() {
     export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
     quietly "apt-get update" apt-get -q update
     # An old distribution has no pipx, or one before 1.0; then a venv will hold one.
-    apt-cache policy pipx | grep -qE '^ +Candidate: ([0-9]+:)?[1-9]' || drop_package pipx
+    case $(apt-cache policy pipx) in *"Candidate: "[1-9]*) ;; *) drop_package pipx ;; esac
     dpkg-query -W -f '${Package}\n' | sort >"$SCRATCH/packages"
     undo purge_packages "$(existing_docker)"
     quietly "apt-get install" apt-get -q -y --no-install-recommends install "${PACKAGES[@]}"
@@ -32,10 +32,11 @@ drop_package() {
     PACKAGES=("${kept[@]}")
 }
 
-# What of Docker is here before it is installed.
+# What Docker makes when it is started, and of that, what is here before it is installed.
+DOCKER_FOLDERS=(/var/lib/docker /var/lib/containerd /etc/docker /etc/cni)
 existing_docker() {
     local path
-    for path in /var/lib/docker /var/lib/containerd /etc/docker; do [ ! -e "$path" ] || printf '%s ' "$path"; done
+    for path in "${DOCKER_FOLDERS[@]}"; do [ ! -e "$path" ] || printf '%s ' "$path"; done
     getent group docker | cut -d : -f 1
 }
 
@@ -45,7 +46,7 @@ purge_packages() {
     mapfile -t new < <(dpkg-query -W -f '${Package}\n' | sort | comm -13 "$SCRATCH/packages" -)
     [ "${#new[@]}" -eq 0 ] || apt-get -q -y purge "${new[@]}" || return 1
     case " ${PACKAGES[*]} " in *" docker.io "*) ;; *) return 0 ;; esac
-    for path in /var/lib/docker /var/lib/containerd /etc/docker; do
+    for path in "${DOCKER_FOLDERS[@]}"; do
         case " $1 " in *" $path "*) continue ;; esac
         awk -v below="$path/" 'index($2, below) == 1 {print $2}' /proc/self/mounts | sort -r | xargs -r umount -l
         rm -rf --one-file-system "$path"
@@ -124,10 +125,12 @@ bootstrap_pipx() {
 
 # pip's own last line says it best; pipx writes some of it into a log of its own.
 why_pipx_failed() {
-    local said
+    local said free
+    free=$(df --output=avail -m "$OPT" | tail -n 1)
+    [ "$free" -ge 20 ] || die "no space left for the program: $OPT has $((free)) MiB free, make room there"
     said=$(cat "$LOG" "$VERSION_FOLDER"/logs/*.log 2>/dev/null |
-        grep -iE 'error|no matching|no space|could not|unreachable|failed' | tail -n 3)
-    printf '%s\n' "${said:-$(tail -n 3 "$LOG")}" | sed 's/^ */    /' >&2
+        grep -E '^ *(ERROR|error|E:)|No matching|No space|Errno' | sort -u | tail -n 3)
+    printf '%s\n' "${said:-$(tail -n 3 "$LOG")}" | cut -c 1-300 | sed 's/^ */    /' >&2
     die "pipx could not install the program: is the network there, and room on the disk?" \
         "Without a network: --offline DIR"
 }

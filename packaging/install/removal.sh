@@ -3,16 +3,17 @@
 # Removing what install.sh put here. Sourced by install.sh.
 
 uninstall() {
+    find_docker
     confirm_jobs running "--uninstall leaves them running, but nobody fetches their results until the agent is installed again"
     remove_program
-    [ -n "$DRY_RUN" ] || step "decode-agent is removed. Kept: /etc/decode-agent, $STATE, the user decode-agent" \
+    removed "Kept: /etc/decode-agent, $STATE, the user decode-agent" \
         "(--purge removes them); Docker and what jobs left in it."
 }
 
 purge() {
     confirm "Remove decode-agent with its settings, credentials, state, user and containers?" --yes
+    find_docker
     local folder folders=() names=()
-    [ ! -e "$SYSTEM_ENV" ] || SETTINGS=$SYSTEM_ENV
     [ -z "$SETTINGS" ] || mapfile -t folders < <(other_folders)
     mapfile -t names < <(job_containers all)
     remove_program
@@ -25,18 +26,35 @@ purge() {
     if id decode-agent >/dev/null 2>&1 && changes "remove the user decode-agent"; then
         quietly "removing the user" drop_user
     fi
-    [ -n "$DRY_RUN" ] || step "decode-agent is removed with all it had. Kept: Docker with the images that jobs used."
+    removed "Kept: Docker, with the images that jobs used."
+}
+
+# removed WHAT_IS_KEPT: the last word.
+removed() {
+    if [ -z "$CHANGED" ]; then
+        step "There was nothing to remove."
+    elif [ -z "$DRY_RUN" ]; then
+        step "decode-agent is removed. $*"
+    fi
+}
+
+# The engine that the settings name, if there are any.
+find_docker() {
+    local host=''
+    if [ -r "$SYSTEM_ENV" ]; then
+        SETTINGS=$SYSTEM_ENV
+        host=$(setting DOCKER_HOST)
+    fi
+    host=${host:-unix:///var/run/docker.sock}
+    DOCKER_SOCKET=${host#unix://}
 }
 
 # job_containers STATE: those of the agent that is installed here.
 job_containers() {
-    local id=$STATE/agent-id socket
-    SETTINGS=$SYSTEM_ENV
-    [ -s "$id" ] && [ -e "$SYSTEM_ENV" ] || return 0
-    socket=$(setting DOCKER_HOST)
-    DOCKER_SOCKET=${socket:-unix:///var/run/docker.sock}
-    DOCKER_SOCKET=${DOCKER_SOCKET#unix://}
-    [ -S "$DOCKER_SOCKET" ] || return 0
+    local id=$STATE
+    [ -z "$SETTINGS" ] || id=$(setting STATE_DIR)
+    id=${id:-$STATE}/agent-id
+    [ -s "$id" ] && [ -S "$DOCKER_SOCKET" ] || return 0
     /usr/bin/python3 "$PARTS/machine.py" jobs "$DOCKER_SOCKET" "$(cat "$id")" "$1" || true
 }
 
@@ -53,17 +71,19 @@ remove_program() {
             quietly "systemctl disable" systemctl disable --no-reload "$SERVICE"
         fi
     fi
+    local made=()
+    [ ! -r "$OPT/made-folders" ] || mapfile -t made < <(tac "$OPT/made-folders")
     drop "$UNIT" "$DROP_INS" /etc/systemd/system/"multi-user.target.wants/$SERVICE"
     drop "$SYSUSERS" "$TMPFILES" "$NEEDRESTART" "$COMMAND" "$OPT"
-    drop_empty /etc/needrestart/conf.d /etc/needrestart
+    drop_empty "${made[@]}"
     ! systemd_runs || forget_unit
 }
 
 # A reload is not needed for the unit to be gone, so it never costs a running job its GPU.
 forget_unit() {
     local names=''
-    if [ -S "${DOCKER_SOCKET:-/var/run/docker.sock}" ] && [ -x /usr/bin/python3 ]; then
-        names=$(/usr/bin/python3 "$PARTS/machine.py" hazard "${DOCKER_SOCKET:-/var/run/docker.sock}" | paste -sd ' ') || true
+    if [ -S "$DOCKER_SOCKET" ] && [ -x /usr/bin/python3 ]; then
+        names=$(/usr/bin/python3 "$PARTS/machine.py" hazard "$DOCKER_SOCKET" | paste -sd ' ') || true
     fi
     if [ -n "$names" ]; then
         note "systemd is not reloaded, for these would lose their GPU: $names. Later: sudo systemctl daemon-reload"

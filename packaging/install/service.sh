@@ -31,8 +31,12 @@ put_credentials() {
     before=$(keyring_digest)
     restore_later "$KEYRING.cred"
     restore_later "$KEYRING.json"
-    (cd / && exec "$VERSION_FOLDER/bin/decode-agent" login "${options[@]}" 9>&-) ||
-        die "the credentials could not be stored; mend what the line above says and run this again"
+    # What it says about the service's next start is not so here; on a terminal its questions have to be seen.
+    if [ "$CREDENTIALS" = ask ]; then
+        (cd / && exec "$VERSION_FOLDER/bin/decode-agent" login "${options[@]}" 9>&-)
+    else
+        (cd / && exec "$VERSION_FOLDER/bin/decode-agent" login "${options[@]}" 9>&- </dev/null >>"$LOG")
+    fi || die "the credentials could not be stored; mend what the line above says and run this again"
     if [ "$before" = "$(keyring_digest)" ]; then
         keep_keyring
     else
