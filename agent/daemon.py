@@ -122,6 +122,7 @@ class Daemon:
                     break
         finally:
             self._service.stopping()
+            self._service.status(ended_line(self._ending, len(self._crew)))
             self._service.extend(STOP_S)
             self._stop.set()
             self._crew.detach(monotonic() + DETACH_S)
@@ -249,6 +250,17 @@ class Daemon:
         for sentence in renewed.sentences or ("Nothing has changed in the settings",):
             log.info("%s.", sentence)
         return renewed.sentences
+
+
+def ended_line(ending: Ending, left_jobs: int) -> str:
+    """What stands in `systemctl status` of a service that has ended."""
+    match ending:
+        case Ending.DRAINED:
+            return "Drained and ended; the next start takes jobs again"
+        case Ending.STOPPED if left_jobs:
+            return "Stopped; containers run on, the next start goes on with their jobs"
+        case Ending.STOPPED:
+            return "Stopped"
 
 
 def _image_of(job: Job | RefusedJob) -> str:

@@ -32,6 +32,7 @@ exit codes:
   2    the command line is wrong
   77   the account is not confirmed as a worker yet (login, whoami)
   78   a setting or the credentials are wrong: only a person can mend that
+  79   drained: the agent has ended because its owner asked for that (drain --exit)
   130  interrupted
 """
 

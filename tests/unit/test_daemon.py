@@ -196,3 +196,14 @@ def test_the_wake_up_pipe_never_blocks():
         for _ in range(100_000):
             wake.ring()
         assert wake.sleep(0) == frozenset({0})
+
+
+def test_a_ring_after_the_end_reaches_nobody():
+    """A job's thread that was left behind rings; the number of the pipe may be another file's by then."""
+    with WakeUp() as wake:
+        pass
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    wake.ring()
+    with os.fdopen(read_end, "rb", buffering=0) as other, os.fdopen(write_end, "wb"):
+        assert other.read(1) is None

@@ -77,7 +77,8 @@ def test_the_end_is_told(world, journal, service):
     """STOPPING=1, with time asked for, after which nothing more is said."""
     with living(world, journal) as then:
         then(lambda: world.engine.starts[NAME], stop)
-    assert service.said[-2:] == ["stopping", "extend 30"]
+    line = "status Stopped; containers run on, the next start goes on with their jobs"
+    assert service.said[-3:] == ["stopping", line, "extend 30"]
     assert world.ending is Ending.STOPPED
 
 
@@ -259,6 +260,7 @@ def test_leaving_ends_with_the_last_job(world, journal, service):
         then(lambda: world.engine.starts[NAME], lambda daemon: daemon.owner.steer(Mode.LEAVING))
         then(lambda: "Leaving: job 7 still runs" in service.line, lambda _: world.engine.finish(NAME, 0))
     assert world.ending is Ending.DRAINED
+    assert service.line == "Drained and ended; the next start takes jobs again"
     assert len(world.api.verdicts(7)) == 1
     assert list(world.api.queue) == ["8"]
     assert journal.mode() is Mode.TAKING

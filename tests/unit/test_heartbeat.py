@@ -208,6 +208,7 @@ def test_life_is_noted_with_each_beat(api, monkeypatch):
     monkeypatch.setattr(api, "say", say)
     for job_id in (7, 8):
         heartbeat.add(job_id, Word.RUNNING)
+    heartbeat._seen_at = 0.0
     heartbeat.beat_all_due(100.0)
     assert len(seen) == 2
     assert all(seen)
