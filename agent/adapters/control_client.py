@@ -1,6 +1,7 @@
 """A running agent as its command line sees it: the other end of the control socket."""
 
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from http import HTTPStatus
@@ -82,8 +83,11 @@ class ControlClient:
     def _dial(self) -> socket.socket:
         plug = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            plug.settimeout(self._timeout_s)
+            # With `settimeout` a queue that is full for a moment would not be waited for: unix(7), EAGAIN.
+            limit = struct.pack("@ll", int(self._timeout_s), int(self._timeout_s % 1 * 1e6))
+            plug.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
             plug.connect(str(self._path))
+            plug.settimeout(self._timeout_s)
         except OSError as error:
             plug.close()
             raise self._down_or_forbidden(error) from None

@@ -20,7 +20,7 @@ _SO_PEERGROUPS = 59  # <asm-generic/socket.h>; Python has no name for it
 _CREDENTIALS = struct.Struct("3i")
 _GID_BYTES = 4
 _MOST_BYTES = 1024  # what Python's getsockopt returns at most: 256 groups
-_BACKLOG = 16
+_BACKLOG = 64
 
 
 @contextmanager

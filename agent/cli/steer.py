@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from agent.adapters.control_client import ControlClient
 from agent.cli.exits import Exit
 from agent.cli.service import client_for, is_coming_back, say_down, width_of_terminal
-from agent.core.errors import ServiceDown
+from agent.core.errors import ServiceDown, ServiceTrouble
 from agent.core.overview import doing_text
 from agent.core.service_down import START
 from agent.core.status import AgentStatus, JobStatus, Mode
@@ -81,6 +81,10 @@ class _Wait:
             status = self._client.status()
         except ServiceDown:
             return self._note_away()
+        except ServiceTrouble:  # it broke off its answer because it ends, or hangs
+            if not self._may_wait_on():
+                raise
+            return None
         if status.mode is self._mode:
             self._unclear_since = None
         # An agent that leaves says for a moment that it takes jobs: its next start does.
@@ -107,8 +111,7 @@ class _Wait:
         if self._mode is Mode.LEAVING and not comes_back:
             jobs = "" if self._had_jobs else "No job runs, "
             return self._end(f"{jobs}decode-agent has ended. To start it again: {START}", Exit.OK)
-        if self._unclear_since is None:
-            self._show_text("decode-agent does not run just now; waiting for its restart")
+        self._show_text("decode-agent does not run just now; waiting for its restart")
         if comes_back is not False and self._may_wait_on():
             return None
         return self._end(f"decode-agent has ended and does not come back; {_STAYS}", Exit.DOWN)

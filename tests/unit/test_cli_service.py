@@ -20,7 +20,7 @@ from agent.adapters.control import ControlServer
 from agent.adapters.journal import SqliteJournal
 from agent.cli import arguments_service, steer
 from agent.core import control_api
-from agent.core.errors import ConfigError, DiskTrouble, EngineTrouble
+from agent.core.errors import ConfigError, DiskTrouble, EngineTrouble, ServiceTrouble
 from agent.core.models import Outcome, Phase, Record, Verdict
 from agent.core.status import Mode, PastJob
 from tests.fakes.controls import STATUS, FakeControls
@@ -82,7 +82,8 @@ def on_terminal(path, *words, columns=80):
     """What the command prints on a terminal of that width, and its exit code."""
     outer, inner = pty.openpty()
     fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    environ = {"PATH": "/usr/bin:/bin", "TERM": "xterm", "PYTHONWARNINGS": "error"}
+    environ = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "NO_COLOR"}}
+    environ |= {"TERM": "xterm", "PYTHONWARNINGS": "error"}
     with subprocess.Popen(as_service(path, *words), stdout=inner, stderr=inner, env=environ) as process:
         os.close(inner)
         said = b""
@@ -411,6 +412,27 @@ def test_a_drain_outlasts_a_restart(run, path, monkeypatch):
     assert code == 0
     assert "waiting for its restart" in out
     assert "Drained: no job runs." in out
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_answer_that_breaks_off_is_no_end(run, path, monkeypatch):
+    """The service ends in the middle of it, or hangs for a moment: the next look will tell."""
+    busy = replace(RUNNING, mode=Mode.DRAINING)
+    broken = [ServiceTrouble("the service broke off its answer")] * 3
+    client = steer.ControlClient
+
+    class Flaky(client):
+        def status(self):
+            if broken:
+                raise broken.pop()
+            return super().status()
+
+    monkeypatch.setattr("agent.cli.service.ControlClient", Flaky)
+    with ControlServer(path, Draining(busy, replace(busy, jobs=()))):
+        assert run("drain")[0] == 0
+        broken += [ServiceTrouble("it hangs")] * 1000
+        monkeypatch.setattr(steer, "_AWAY_S", 0.1)
+        assert run("drain")[::2] == (1, "decode-agent: it hangs\n")
 
 
 @pytest.mark.usefixtures("quick")

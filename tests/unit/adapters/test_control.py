@@ -17,6 +17,7 @@ import pytest
 from agent.adapters import control, control_http
 from agent.adapters.control import LOG_SEATS, SEATS, ControlServer
 from agent.adapters.control_client import ControlClient
+from agent.core.control_api import json_of, status_body
 from agent.core.errors import ConfigError, EngineTrouble, ServiceDown, ServiceTrouble, Stopped
 from agent.core.status import Mode, PastJob
 from tests.fakes.controls import STATUS, FakeControls
@@ -593,7 +594,7 @@ print("sitting", flush=True)
 sys.stdin.read()
 """
     with subprocess.Popen(
-        python_as(NOBODY, [], sit), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        python_as(NOBODY, [], sit), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as strangers:
         assert strangers.stdout.readline() == b"sitting\n"
         assert ControlClient(open_path, LONG_S).status() == STATUS
@@ -644,6 +645,29 @@ def test_nobody_is_there(path):
         ControlClient(path).status()
     with pytest.raises(ServiceDown, match="too long"):
         ControlClient(path.parent / ("x" * 200)).status()
+
+
+def test_a_full_queue_is_waited_for(path):
+    """Many who connect at once do not turn others away."""
+    with ExitStack() as stack, closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as listener:
+        listener.bind(str(path))
+        listener.listen(0)
+        stack.enter_context(connected(path))
+        with pytest.raises(ServiceTrouble, match="does not answer: try again"):
+            ControlClient(path, 0.2).status()
+        answers = []
+        asking = threading.Thread(target=lambda: answers.append(ControlClient(path, LONG_S).status()))
+        asking.start()
+        asking.join(0.1)
+        assert asking.is_alive()
+        listener.accept()[0].close()
+        plug, _ = listener.accept()
+        with plug:
+            body = json_of(status_body(STATUS))
+            plug.recv(65536)
+            plug.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+            asking.join()
+    assert answers == [STATUS]
 
 
 def test_an_agent_that_hangs_is_said(served, controls):
