@@ -14,7 +14,7 @@ from agent.core.service_down import START
 from agent.core.status import AgentStatus, JobStatus, Mode
 
 RELOAD_S = 130.0  # the agent may be in the middle of a question to the API
-_LOOK_S = 2.0
+_LOOK_S = 1.0
 _AWAY_S = 60.0  # a restart takes RestartSec and the start; the drain goes on after it
 _STAYS = "the drain stays in effect; `decode-agent resume` takes it back"
 
@@ -61,7 +61,11 @@ def drain(arguments: Namespace) -> int:
 
 
 class _Wait:
-    """Looks again and again until the drain is over."""
+    """Looks again and again until the drain is over.
+
+    That no job runs counts only after the gates were seen closed: until then the agent may be in the middle
+    of a question for the next one.
+    """
 
     def __init__(self, arguments: Namespace, client: ControlClient, mode: Mode) -> None:
         self._arguments = arguments
@@ -69,6 +73,7 @@ class _Wait:
         self._mode = mode
         self._shown = ""
         self._had_jobs = False
+        self._is_closed = False
         self._unclear_since: float | None = None
 
     def run(self) -> int:
@@ -91,9 +96,10 @@ class _Wait:
         elif self._mode is Mode.DRAINING or status.jobs or not self._may_wait_on():
             return self._end(f"somebody asked for something else meanwhile ({status.mode})", Exit.FAILED)
         self._had_jobs = bool(status.jobs)
+        was_closed, self._is_closed = self._is_closed, bool(status.gates)
         if status.jobs:
             self._show(status)
-        elif self._mode is Mode.DRAINING:
+        elif self._mode is Mode.DRAINING and was_closed:
             return self._end(
                 "Drained: no job runs. Jobs are taken again after `decode-agent resume`.", Exit.OK
             )

@@ -22,11 +22,12 @@ from agent.cli import arguments_service, steer
 from agent.core import control_api
 from agent.core.errors import ConfigError, DiskTrouble, EngineTrouble, ServiceTrouble
 from agent.core.models import Outcome, Phase, Record, Verdict
-from agent.core.status import Mode, PastJob
+from agent.core.status import Mode, PastJob, Trouble
 from tests.fakes.controls import STATUS, FakeControls
 from tests.fakes.waiting import LONG_S, once, wait_until
 
 WELL = replace(STATUS, jobs=(), gates=(), troubles=(), recent=())
+GATES = (Trouble("drained by this machine's owner", 1_700_000_000.0),)
 RUNNING = replace(WELL, jobs=(replace(STATUS.jobs[0], phase=Phase.RUNNING, doing="", trouble=None),))
 
 
@@ -341,7 +342,7 @@ class Draining(FakeControls):
 @pytest.mark.usefixtures("quick")
 def test_a_drain_waits_for_the_last_job(run, path):
     """A line for each change, then the end."""
-    busy = replace(RUNNING, mode=Mode.DRAINING)
+    busy = replace(RUNNING, mode=Mode.DRAINING, gates=GATES)
     more = replace(busy, jobs=(*busy.jobs, replace(busy.jobs[0], job_id=8)))
     controls = Draining(more, more, busy, busy, replace(busy, jobs=()))
     with ControlServer(path, controls):
@@ -363,6 +364,18 @@ def test_a_drain_need_not_be_waited_for(run, controls):
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_job_that_is_just_being_claimed_is_waited_for(run, path):
+    """No job runs, but the agent has not come to close its gates yet: one may be on its way."""
+    idle = replace(WELL, mode=Mode.DRAINING)
+    busy = replace(RUNNING, mode=Mode.DRAINING, gates=GATES)
+    controls = Draining(idle, idle, replace(idle, gates=GATES), busy, replace(idle, gates=GATES))
+    with ControlServer(path, controls):
+        code, out, _ = run("drain")
+    assert code == 0
+    assert "Job 7 is under way.\nDrained: no job runs." in out
+
+
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("says_taking", [False, True])
 def test_a_drain_can_end_the_service(run, path, says_taking):
     """Nobody listens any more: that is what was waited for; the last word may be that of the next start."""
@@ -381,7 +394,7 @@ def test_a_drain_can_end_the_service(run, path, says_taking):
 @pytest.mark.usefixtures("quick")
 def test_a_drain_outlasts_a_restart(run, path, monkeypatch):
     """The service that comes back goes on with it, and so does the waiting."""
-    busy = replace(RUNNING, mode=Mode.DRAINING)
+    busy = replace(RUNNING, mode=Mode.DRAINING, gates=GATES)
     first, second = Draining(busy), Draining(busy, replace(busy, jobs=()))
     looks = []
     client = steer.ControlClient
@@ -417,7 +430,7 @@ def test_a_drain_outlasts_a_restart(run, path, monkeypatch):
 @pytest.mark.usefixtures("quick")
 def test_an_answer_that_breaks_off_is_no_end(run, path, monkeypatch):
     """The service ends in the middle of it, or hangs for a moment: the next look will tell."""
-    busy = replace(RUNNING, mode=Mode.DRAINING)
+    busy = replace(RUNNING, mode=Mode.DRAINING, gates=GATES)
     broken = [ServiceTrouble("the service broke off its answer")] * 3
     client = steer.ControlClient
 
@@ -497,7 +510,7 @@ def test_ctrl_c_leaves_the_drain_in_effect(path, controls):
 
 def test_a_drain_on_a_terminal_is_one_line(path):
     """It is written over, not below."""
-    busy = replace(RUNNING, mode=Mode.DRAINING)
+    busy = replace(RUNNING, mode=Mode.DRAINING, gates=GATES)
     with ControlServer(path, Draining(busy, replace(busy, jobs=()))):
         code, said = on_terminal(path, "drain", columns=30)
     assert code == 0
