@@ -24,6 +24,11 @@ def show_unit(unit: str, properties: Sequence[str]) -> str:
     return _ask("systemctl", "show", f"--property={','.join(properties)}", "--", unit)
 
 
+def enablement_of(unit: str) -> str:
+    """`enabled`, `disabled`, …: what the next boot will do; `show` tells what held at the last reload."""
+    return run(["systemctl", "is-enabled", "--", unit]).out.strip()
+
+
 def cat_unit(unit: str) -> str:
     """The unit's file and its drop-ins. Raises `HostTrouble`."""
     return _ask("systemctl", "cat", "--", unit)

@@ -39,8 +39,8 @@ def look_at_unit(case: Case) -> Iterator[Finding]:
         text = "systemd is not in charge here: the agent runs by hand only (decode-agent run)"
         yield Finding("service", State.WARNING, text)
         return
-    shown = (host_systemd.show_unit(unit, PROPERTIES) for unit in (UNIT, OTHER_UNIT))
-    case.unit = unit_facts_of(*shown)
+    shown, other = (host_systemd.show_unit(unit, PROPERTIES) for unit in (UNIT, OTHER_UNIT))
+    case.unit = unit_facts_of(shown, host_systemd.enablement_of(UNIT), other)
     yield from unit_findings(case.unit)
     if case.unit.is_there:
         program = case.unit.command[0] if case.unit.command else ""

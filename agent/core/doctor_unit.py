@@ -17,7 +17,6 @@ PROPERTIES = (
     "LoadState",
     "ActiveState",
     "SubState",
-    "UnitFileState",
     "Result",
     "ExecMainStatus",
     "NRestarts",
@@ -81,10 +80,11 @@ def properties_of(text: str) -> dict[str, str]:
     return {name: value for name, _, value in pairs if name}
 
 
-def unit_facts_of(text: str, other: str = "") -> UnitFacts:
-    """The answers of `systemctl show`, asked for `PROPERTIES`: of the unit, and of one that never changes.
+def unit_facts_of(text: str, enablement: str = "", other: str = "") -> UnitFacts:
+    """The answers of `systemctl show`, asked for `PROPERTIES`, and of `systemctl is-enabled`.
 
-    From systemd 257 on each `enable --no-reload` lets all units need a reload, which then says nothing.
+    `other`: the former of a unit that never changes. From systemd 257 on each `enable --no-reload` lets
+    all units need a reload, which then says nothing of this one.
     """
     said = properties_of(text)
     is_common = properties_of(other).get("NeedDaemonReload") == "yes"
@@ -93,7 +93,7 @@ def unit_facts_of(text: str, other: str = "") -> UnitFacts:
         load=said.get("LoadState", ""),
         active=said.get("ActiveState", ""),
         sub=said.get("SubState", ""),
-        enabled=said.get("UnitFileState", ""),
+        enabled=enablement,
         result=said.get("Result", ""),
         exit_status=_number(said.get("ExecMainStatus", "")),
         restarts=_number(said.get("NRestarts", "")),

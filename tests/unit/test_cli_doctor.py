@@ -26,7 +26,7 @@ from tests.fakes.waiting import LONG_S, SOON_S
 NVML = Path(__file__).parents[1] / "fakes/nvml/nvml.c"
 COMMAND = "/opt/decode-agent/bin/decode-agent"
 SHOWN = (
-    f"LoadState=loaded\nActiveState=active\nSubState=running\nUnitFileState=enabled\nWatchdogUSec=3min\n"
+    f"LoadState=loaded\nActiveState=active\nSubState=running\nWatchdogUSec=3min\n"
     f"ExecStart={{ path={COMMAND} ; argv[]={COMMAND} run ; }}\nUser=decode-agent\n"
 )
 SECRET = "worker1-password"
@@ -76,6 +76,7 @@ def systemd(monkeypatch):
 
     monkeypatch.setattr(host_systemd, "is_booted", lambda: True)
     monkeypatch.setattr(host_systemd, "show_unit", lambda *_: SHOWN)
+    monkeypatch.setattr(host_systemd, "enablement_of", lambda _: "enabled")
     monkeypatch.setattr(host_systemd, "cat_unit", lambda *_: "[Service]\nUser=decode-agent\n")
     monkeypatch.setattr(host_systemd, "run_trial", trial)
     monkeypatch.setattr(host, "program_version", lambda _: "")

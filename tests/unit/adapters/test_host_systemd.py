@@ -37,6 +37,12 @@ def test_show(systemd):
     assert asked == [["systemctl", "show", "--property=A,B", "--", "x.service"]]
 
 
+def test_enablement(systemd):
+    """A unit that is not enabled is no trouble, though systemctl ends with 1."""
+    systemd(lambda _: Ended(1, "disabled\n", ""))
+    assert host_systemd.enablement_of("x.service") == "disabled"
+
+
 @pytest.mark.parametrize(
     ("ended", "text"),
     [(Ended(1, "", "No files found\n"), "No files found"), (Ended(None, "", ""), "gives no answer")],

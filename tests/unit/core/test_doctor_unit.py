@@ -27,7 +27,6 @@ SupplementaryGroups=docker
 LoadState=loaded
 ActiveState=active
 SubState=running
-UnitFileState=enabled
 NeedDaemonReload=no
 """
 STOPPED = RUNNING.replace("=active", "=inactive").replace("=running", "=dead").replace("=3min", "=infinity")
@@ -39,7 +38,6 @@ ExecMainStatus=0
 LoadState=not-found
 ActiveState=inactive
 SubState=dead
-UnitFileState=
 NeedDaemonReload=no
 """
 
@@ -52,13 +50,13 @@ def changed(text, **values):
     return text
 
 
-def judged(text):
-    return [(one.state, one.text, one.repair) for one in unit_findings(unit_facts_of(text))]
+def judged(text, enablement="enabled"):
+    return [(one.state, one.text, one.repair) for one in unit_findings(unit_facts_of(text, enablement))]
 
 
 def test_facts():
     """Everything that is asked for is read."""
-    assert unit_facts_of(RUNNING) == UnitFacts(
+    assert unit_facts_of(RUNNING, "enabled") == UnitFacts(
         load="loaded",
         active="active",
         sub="running",
@@ -126,12 +124,6 @@ def test_a_service_that_is_well():
             None,
         ),
         (changed(STOPPED, ActiveState="activating", SubState="start"), State.WARNING, "being started", None),
-        (
-            changed(RUNNING, UnitFileState="disabled"),
-            State.WARNING,
-            "will not be started",
-            Repair.ENABLE_UNIT,
-        ),
         (changed(RUNNING, NRestarts="3"), State.WARNING, "restart it 3 times", None),
         (changed(RUNNING, WatchdogUSec="infinity"), State.WARNING, "watchdog is off", None),
         (changed(RUNNING, WatchdogUSec="0"), State.WARNING, "watchdog is off", None),
@@ -145,6 +137,11 @@ def test_what_is_odd_is_said(text, state, part, repair):
     assert part in odd[0][1]
 
 
+def test_a_service_that_the_next_boot_does_not_start():
+    """It is said, and --fix enables it."""
+    assert judged(RUNNING, "disabled")[1][0::2] == (State.WARNING, Repair.ENABLE_UNIT)
+
+
 def test_a_stopped_service_may_have_a_watchdog():
     """Of a watchdog systemd tells only after the start, so nothing is said before."""
     assert "watchdog" not in str(judged(STOPPED))
@@ -153,8 +150,8 @@ def test_a_stopped_service_may_have_a_watchdog():
 def test_a_reload_that_all_units_need_says_nothing():
     """As systemd 257 does after each `enable --no-reload`."""
     text = changed(RUNNING, NeedDaemonReload="yes")
-    assert not unit_facts_of(text, "NeedDaemonReload=yes\n").needs_reload
-    assert unit_facts_of(text, "NeedDaemonReload=no\n").needs_reload
+    assert not unit_facts_of(text, other="NeedDaemonReload=yes\n").needs_reload
+    assert unit_facts_of(text, other="NeedDaemonReload=no\n").needs_reload
 
 
 @pytest.mark.parametrize(
