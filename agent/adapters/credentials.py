@@ -16,7 +16,7 @@ from keyring.credentials import Credential, SimpleCredential
 from keyring.errors import InitError, KeyringError, PasswordDeleteError
 
 from agent.adapters.credentials_desktop import DesktopKeyring
-from agent.adapters.credentials_store import FOLDER, Store, SystemStore, UnitStore, system_store
+from agent.adapters.credentials_store import FOLDER, Store, SystemStore, UnitStore
 from agent.core.errors import ConfigError
 from agent.core.keystore import CREDENTIAL, Keys, content_of, keys_of, with_password, without_password
 from agent.core.wire import one_line
@@ -118,19 +118,19 @@ def backend_for(
     if given and os.path.isfile(os.path.join(given, CREDENTIAL)):  # noqa: PTH113, PTH118  Path raises where it may not look
         return SystemdCredentials(UnitStore(Path(given)))
     if euid == 0:
-        return SystemdCredentials(system_store(folder).open())
+        return SystemdCredentials(SystemStore(folder))
     from keyring.backends.SecretService import Keyring as SecretService  # noqa: PLC0415  a slow import
 
     return DesktopKeyring(SecretService(), limit_s)  # type: ignore[no-untyped-call]  # it has no annotations
 
 
-def prepare_store(folder: Path = FOLDER) -> SystemStore:
-    """Have the system's store there, empty if it is new. Raises `ConfigError`."""
-    store = system_store(folder)
-    backend = SystemdCredentials(store.open())
+def prepare_store(folder: Path = FOLDER) -> str:
+    """Have the system's store there, empty if it is new; what the unit needs to load it. Or `ConfigError`."""
+    store = SystemStore(folder)
+    backend = SystemdCredentials(store)
     with _translated(backend):
         backend.create()
-    return store
+    return store.unit_line
 
 
 def find_account(keyring: Keyring, username: str | None = None) -> Account | None:

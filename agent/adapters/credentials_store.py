@@ -7,13 +7,12 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from keyring.errors import InitError, KeyringError, PasswordSetError
 
-from agent.core.keystore import CREDENTIAL, StoreKind, content_of, kind_of, version_of
+from agent.core.keystore import CREDENTIAL, FIRST_WITH_ENCRYPTION, StoreKind, content_of, kind_of, version_of
 from agent.core.wire import one_line
 
 FOLDER = Path("/etc/decode-agent")
@@ -99,28 +98,50 @@ class EncryptedStore:
                 _replace(self._path, seal(content))
 
 
-@dataclass(frozen=True, slots=True)
 class SystemStore:
-    """The store that root uses on this machine."""
+    """The file that root uses on this machine, of whichever kind.
 
-    kind: StoreKind
-    path: Path
+    Which kind a new file gets is decided when it is written: to try whether this machine can encrypt makes
+    the machine's key, and who only looks must change nothing.
 
-    def open(self) -> Store:
-        """The means to read and change it."""
-        return EncryptedStore(self.path) if self.kind is StoreKind.ENCRYPTED else PlainStore(self.path)
+    Args:
+        folder: where the file is, or will be.
+    """
 
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
-def system_store(folder: Path) -> SystemStore:
-    """Which file below `folder` holds the keyring, or would."""
-    has = {kind: (folder / kind.file_name).exists() for kind in StoreKind}
-    kind = kind_of(
-        has_encrypted=has[StoreKind.ENCRYPTED],
-        has_plain=has[StoreKind.PLAIN],
-        systemd=systemd_version(),
-        can_encrypt=not any(has.values()) and can_encrypt(),
-    )
-    return SystemStore(kind, folder / kind.file_name)
+    @property
+    def where(self) -> str:
+        """Where it is."""
+        return self._store().where if self._there() else f"{self._folder} (nothing is kept there yet)"
+
+    @property
+    def unit_line(self) -> str:
+        """What the unit's [Service] section needs to be given the file, once that is there."""
+        kind = self._kind()
+        return kind.unit_line(str(self._folder / kind.file_name))
+
+    def read(self) -> bytes:
+        """Its content; empty if there is none yet."""
+        return self._store().read() if self._there() else b""
+
+    def change(self, edit: Callable[[bytes], bytes]) -> None:
+        """As root."""
+        self._store().change(edit)
+
+    def _store(self) -> Store:
+        kind = self._kind()
+        path = self._folder / kind.file_name
+        return EncryptedStore(path) if kind is StoreKind.ENCRYPTED else PlainStore(path)
+
+    def _kind(self) -> StoreKind:
+        there, version = self._there(), systemd_version()
+        matters = not there and version is not None and version >= FIRST_WITH_ENCRYPTION
+        return kind_of(there, version, can_encrypt=matters and can_encrypt())
+
+    def _there(self) -> list[StoreKind]:
+        return [kind for kind in StoreKind if (self._folder / kind.file_name).exists()]
 
 
 def systemd_version() -> int | None:

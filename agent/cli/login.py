@@ -37,8 +37,7 @@ class _Usage(Exception):
 def login(arguments: Namespace) -> int:
     """Get the credentials, prove them, keep them, restart the service; the exit code."""
     if arguments.store_only:
-        store = prepare_store()
-        print(store.kind.unit_line(str(store.path)))
+        print(prepare_store())
         return Exit.OK
     loaded = read(arguments)
     keyring = backend_for(os.environ, os.geteuid(), _PERSON_LIMIT_S)

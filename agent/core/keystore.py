@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum
 from typing import TypeAlias
 
@@ -29,18 +29,16 @@ class StoreKind(Enum):
         return f"{self.value[1]}={CREDENTIAL}:{path}"
 
 
-def kind_of(*, has_encrypted: bool, has_plain: bool, systemd: int | None, can_encrypt: bool) -> StoreKind:
-    """The store that counts: the one that exists, else the best that this systemd knows.
+def kind_of(there: Collection[StoreKind], systemd: int | None, *, can_encrypt: bool) -> StoreKind:
+    """The store that counts: the one that is there, else the best that this systemd knows.
 
-    `systemd`: its version, None without one. `can_encrypt`: systemd-creds was seen to work. If both exist
-    the encrypted one counts, unless this systemd cannot load it.
+    `systemd`: its version, None without one. `can_encrypt`: systemd-creds was seen to work; it matters only
+    if none is there. If both are, the encrypted one counts, unless this systemd cannot load it.
     """
+    if len(there) == 1:
+        return next(iter(there))
     knows = systemd is not None and systemd >= FIRST_WITH_ENCRYPTION
-    if has_encrypted != has_plain:
-        return StoreKind.ENCRYPTED if has_encrypted else StoreKind.PLAIN
-    if has_encrypted:
-        return StoreKind.ENCRYPTED if knows else StoreKind.PLAIN
-    return StoreKind.ENCRYPTED if knows and can_encrypt else StoreKind.PLAIN
+    return StoreKind.ENCRYPTED if knows and (there or can_encrypt) else StoreKind.PLAIN
 
 
 def version_of(said: str) -> int | None:

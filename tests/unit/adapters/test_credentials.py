@@ -26,7 +26,6 @@ from agent.adapters.credentials import (
 from agent.adapters.credentials_desktop import DesktopKeyring
 from agent.adapters.credentials_store import EncryptedStore, PlainStore, UnitStore
 from agent.core.errors import ConfigError
-from agent.core.keystore import StoreKind
 from tests.fakes.waiting import LONG_S, SOON_S
 
 SECRET = "s3cret-of-the-worker"
@@ -94,15 +93,34 @@ def test_credentials_of_another_unit_do_not_count(tmp_path):
         assert not isinstance(getattr(backend, "_store", None), UnitStore)
 
 
-def test_root_has_the_systems_store(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("version", "there", "name"),
+    [
+        (252, None, "keyring.cred"),
+        (249, None, "keyring.json"),
+        (252, "keyring.json", "keyring.json"),
+    ],
+)
+def test_root_has_the_systems_store(tmp_path, monkeypatch, fake_creds, version, there, name):  # noqa: ARG001  seals
     """Encrypted where systemd can load it; what is there already is used."""
-    monkeypatch.setattr(credentials_store, "can_encrypt", lambda: True)
-    for version, text in ((252, "keyring.cred (encrypted with"), (249, "keyring.json (not encrypted")):
-        monkeypatch.setattr(credentials_store, "systemd_version", lambda version=version: version)
-        assert text in backend_for({}, 0, folder=tmp_path).where
-    (tmp_path / "keyring.json").write_text("{}")
-    monkeypatch.setattr(credentials_store, "systemd_version", lambda: 252)
-    assert "keyring.json" in backend_for({}, 0, folder=tmp_path).where
+    monkeypatch.setattr(credentials_store, "systemd_version", lambda: version)
+    if there:
+        (tmp_path / there).write_text("{}")
+    backend = backend_for({}, 0, folder=tmp_path)
+    keep_account(backend, ALICE)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert name in find_account(backend).origin
+
+
+def test_looking_changes_nothing(tmp_path, fake_creds):
+    """Not even the machine's key is made, which the first encryption would do."""
+    calls, _ = fake_creds
+    backend = backend_for({}, 0, folder=tmp_path / "etc")
+    assert find_account(backend) is None
+    assert forget_accounts(backend) is False
+    assert "nothing is kept there yet" in backend.where
+    assert not calls
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_never_found_by_keyrings_own_search():
@@ -183,8 +201,9 @@ def test_writers_wait_for_each_other(plain):
 @pytest.mark.usefixtures("old_systemd")
 def test_store_is_prepared_empty(tmp_path):
     """A unit whose credential is missing would not start; what is in it stays."""
-    store = prepare_store(tmp_path)
-    assert (store.kind, store.path.read_bytes()) == (StoreKind.PLAIN, b"{}")
+    path = tmp_path / "keyring.json"
+    assert prepare_store(tmp_path) == f"LoadCredential=decode-agent.keyring:{path}"
+    assert path.read_bytes() == b"{}"
     keep_account(backend_for({}, 0, folder=tmp_path), ALICE)
     prepare_store(tmp_path)
     assert find_account(backend_for({}, 0, folder=tmp_path)).secret == SECRET
@@ -284,14 +303,10 @@ def test_systemd_creds_that_does_not_work(fake_creds, tmp_path, monkeypatch):
     """Then the file is plain, whatever the version says."""
     _, answers = fake_creds
     version = subprocess.CompletedProcess([], 0, b"systemd 252 (252.38-1~deb12u1)\n", b"")
-    answers[:] = [version, subprocess.CompletedProcess([], 1, b"", b"no")]
-    assert credentials_store.system_store(tmp_path).kind is StoreKind.PLAIN
-    answers[:] = [
-        version,
-        subprocess.CompletedProcess([], 0, b"x", b""),
-        subprocess.CompletedProcess([], 0, b"{}", b""),
-    ]
-    assert credentials_store.system_store(tmp_path).kind is StoreKind.ENCRYPTED
+    refused = subprocess.CompletedProcess([], 1, b"", b"no")
+    answers[:] = [version, refused, version]
+    assert prepare_store(tmp_path).startswith("LoadCredential=")
+    assert (tmp_path / "keyring.json").read_bytes() == b"{}"
     monkeypatch.setattr(credentials_store.shutil, "which", lambda *_, **__: None)
     assert credentials_store.systemd_version() is None
 

@@ -16,29 +16,26 @@ ENCRYPTED, PLAIN = StoreKind.ENCRYPTED, StoreKind.PLAIN
 
 
 @pytest.mark.parametrize(
-    ("has_encrypted", "has_plain", "systemd", "can_encrypt", "kind"),
+    ("there", "systemd", "can_encrypt", "kind"),
     [
-        (False, False, 252, True, ENCRYPTED),
-        (False, False, 257, True, ENCRYPTED),
-        (False, False, 250, True, ENCRYPTED),
-        (False, False, 249, True, PLAIN),
-        (False, False, 247, False, PLAIN),
-        (False, False, 252, False, PLAIN),
-        (False, False, None, True, PLAIN),
-        (True, False, 249, False, ENCRYPTED),
-        (True, False, 252, False, ENCRYPTED),
-        (False, True, 257, True, PLAIN),
-        (True, True, 257, False, ENCRYPTED),
-        (True, True, 249, False, PLAIN),
-        (True, True, None, False, PLAIN),
+        ([], 252, True, ENCRYPTED),
+        ([], 257, True, ENCRYPTED),
+        ([], 250, True, ENCRYPTED),
+        ([], 249, True, PLAIN),
+        ([], 247, False, PLAIN),
+        ([], 252, False, PLAIN),
+        ([], None, True, PLAIN),
+        ([ENCRYPTED], 249, False, ENCRYPTED),
+        ([ENCRYPTED], 252, False, ENCRYPTED),
+        ([PLAIN], 257, True, PLAIN),
+        ([ENCRYPTED, PLAIN], 257, False, ENCRYPTED),
+        ([ENCRYPTED, PLAIN], 249, False, PLAIN),
+        ([ENCRYPTED, PLAIN], None, False, PLAIN),
     ],
 )
-def test_which_store_counts(has_encrypted, has_plain, systemd, can_encrypt, kind):
+def test_which_store_counts(there, systemd, can_encrypt, kind):
     """The one that is there; else encrypted from systemd 250 on, if its tool works."""
-    assert (
-        kind_of(has_encrypted=has_encrypted, has_plain=has_plain, systemd=systemd, can_encrypt=can_encrypt)
-        is kind
-    )
+    assert kind_of(there, systemd, can_encrypt=can_encrypt) is kind
 
 
 def test_unit_lines():
