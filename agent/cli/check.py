@@ -11,11 +11,11 @@ from pathlib import Path
 
 from agent.adapters.console import Redactor
 from agent.adapters.credentials import Account
-from agent.core.amounts import size_of
 from agent.adapters.tokens import expiry_of
 from agent.cli.connect import Connection, account_of, connect, read, secrets_of
 from agent.cli.exits import Exit
 from agent.cli.findings import broken_settings, show, show_json, without_secrets
+from agent.core.amounts import size_of
 from agent.core.errors import AccountTrouble, AgentError, ApiTrouble, ConfigError, HostTrouble, JobGone
 from agent.core.findings import Finding, State, is_well
 from agent.settings import SECRETS, Loaded, Settings
