@@ -91,11 +91,27 @@ has_credentials() {
     [ -n "$(setting ACCESS_TOKEN "$1")" ] || { [ -n "$(setting USERNAME "$1")" ] && [ -n "$(setting PASSWORD "$1")" ]; }
 }
 
+# What the keyring holds; nothing if there is none, or if it is another machine's.
+keyring() {
+    if [ -s "$KEYRING.cred" ]; then
+        systemd-creds decrypt --name=decode-agent.keyring "$KEYRING.cred" - 2>>"$LOG" || true
+    elif [ -s "$KEYRING.json" ]; then
+        cat "$KEYRING.json"
+    fi
+}
+
+# After a logout the keyring is there, and empty.
+has_kept_account() {
+    local content
+    content=$(keyring)
+    [[ $content =~ \"decode-agent\":\ *\{\ *\" ]]
+}
+
 # From where: a file, `kept` ones, or `ask`.
 check_credentials() {
     if [ -n "$ENV_FILE" ] && has_credentials "$ENV_FILE"; then
         CREDENTIALS=$ENV_FILE
-    elif [ -s "$KEYRING.cred" ] || [ -s "$KEYRING.json" ]; then
+    elif has_kept_account; then
         CREDENTIALS=kept
     elif has_credentials "$SETTINGS"; then
         CREDENTIALS=$SETTINGS

@@ -19,9 +19,10 @@ install_packages() {
     undo purge_packages "$(existing_docker)"
     quietly "apt-get install" apt-get -q -y --no-install-recommends install "${PACKAGES[@]}"
     new_python "$PYTHON" || die "Python 3.11 or newer is needed, the distribution has only $("$PYTHON" --version)"
-    if ! engine_answers "$DOCKER_SOCKET" && [ -n "$DOCKER_SOCKET" ] && systemd_runs; then
-        quietly "systemctl start docker" systemctl start docker
-    fi
+    [ -n "$DOCKER_SOCKET" ] || return 0
+    engine_answers "$DOCKER_SOCKET" || ! systemd_runs || quietly "starting Docker" systemctl start docker
+    check_docker
+    check_hazard
 }
 
 drop_package() {
@@ -51,6 +52,7 @@ purge_packages() {
         awk -v below="$path/" 'index($2, below) == 1 {print $2}' /proc/self/mounts | sort -r | xargs -r umount -l
         rm -rf --one-file-system "$path"
     done
+    rm -f "$DOCKER_SOCKET"
     case " $1 " in *" docker "*) ;; *) ! getent group docker >/dev/null || groupdel docker ;; esac
 }
 

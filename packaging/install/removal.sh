@@ -22,7 +22,7 @@ purge() {
         quietly "removing $folder" /usr/bin/python3 "$PARTS/machine.py" remove "$DOCKER_SOCKET" "$folder"
     done
     for folder in "${folders[@]}"; do drop_job_folders "$folder"; done
-    drop "$STATE" /etc/decode-agent /run/decode-agent "$CACHE"
+    drop "$DROP_INS" "$STATE" /etc/decode-agent /run/decode-agent "$CACHE"
     if id decode-agent >/dev/null 2>&1 && changes "remove the user decode-agent"; then
         quietly "removing the user" drop_user
     fi
@@ -73,9 +73,9 @@ remove_program() {
     fi
     local made=()
     [ ! -r "$OPT/made-folders" ] || mapfile -t made < <(tac "$OPT/made-folders")
-    drop "$UNIT" "$DROP_INS" /etc/systemd/system/"multi-user.target.wants/$SERVICE"
+    drop "$UNIT" "$DROP_INS/10-credentials.conf" "$DROP_INS/20-folders.conf" /etc/systemd/system/"multi-user.target.wants/$SERVICE"
     drop "$SYSUSERS" "$TMPFILES" "$NEEDRESTART" "$COMMAND" "$OPT"
-    drop_empty "${made[@]}"
+    drop_empty "$DROP_INS" "${made[@]}"
     ! systemd_runs || forget_unit
 }
 

@@ -8,17 +8,6 @@ RESTART=''
 
 # --- credentials -----------------------------------------------------------------------------------------------
 
-# What the keyring holds, as a digest: encrypted anew, the same content is another file.
-keyring_digest() {
-    local text=''
-    if [ -s "$KEYRING.cred" ]; then
-        text=$(systemd-creds decrypt --name=decode-agent.keyring "$KEYRING.cred" - 2>>"$LOG")
-    elif [ -s "$KEYRING.json" ]; then
-        text=$(cat "$KEYRING.json")
-    fi
-    printf '%s' "$text" | sha256sum
-}
-
 # By the new program itself: it proves them to the API before it stores them, or asks for them.
 put_credentials() {
     [ "$CREDENTIALS" != kept ] || return 0
@@ -28,7 +17,7 @@ put_credentials() {
         printf 'would prove the credentials (from: %s) to the API and store them below /etc/decode-agent\n' "$CREDENTIALS"
         return
     fi
-    before=$(keyring_digest)
+    before=$(keyring | sha256sum)
     restore_later "$KEYRING.cred"
     restore_later "$KEYRING.json"
     # What it says about the service's next start is not so here; on a terminal its questions have to be seen.
@@ -37,7 +26,8 @@ put_credentials() {
     else
         (cd / && exec "$VERSION_FOLDER/bin/decode-agent" login "${options[@]}" 9>&- </dev/null >>"$LOG")
     fi || die "the credentials could not be stored; mend what the line above says and run this again"
-    if [ "$before" = "$(keyring_digest)" ]; then
+    # Compared by what is in it: encrypted anew, the same content is another file.
+    if [ "$before" = "$(keyring | sha256sum)" ]; then
         keep_keyring
     else
         CHANGED=yes RESTART=yes
@@ -56,7 +46,7 @@ active() { systemctl is-active --quiet "$SERVICE"; }
 
 # Is there a container that would lose its GPU by a reload of systemd? Then nothing is changed now.
 check_hazard() {
-    systemd_runs && [ -S "$DOCKER_SOCKET" ] && units_differ || return 0
+    systemd_runs && [ -S "$DOCKER_SOCKET" ] && [ -x "$PYTHON" ] && units_differ || return 0
     local names
     names=$("$PYTHON" "$PARTS/machine.py" hazard "$DOCKER_SOCKET" | paste -sd ' ') || die "Docker could not be asked"
     [ -z "$names" ] || die "nothing was changed: this needs systemctl daemon-reload, by which these running" \

@@ -39,6 +39,8 @@ CONTAINER_OPTIONS = [
     "--security-opt=apparmor=unconfined", "--security-opt=systempaths=unconfined",
     "--tmpfs=/run", "--tmpfs=/tmp:exec", "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw", "--cgroupns=host",
     "--env=container=docker",
+    # NVIDIA's devices may be opened, if a test makes their nodes: no driver answers.
+    "--device-cgroup-rule=c 195:* rwm",
     # systemd 257 refuses a machine with cgroup v1 unless told so on its command line.
     "--env=SYSTEMD_PROC_CMDLINE=SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1 systemd.unified_cgroup_hierarchy=0",
 ]  # fmt: skip
@@ -54,8 +56,11 @@ class Host:
         self._docker = ["docker", "--host", docker_host]
 
     @classmethod
-    def boot(cls, kind: Kind, equipment: Equipment, docker_host: str) -> Self:
-        """A host of that kind whose systemd has come up; RuntimeError with its log if it does not."""
+    def boot(cls, kind: Kind, equipment: Equipment, docker_host: str, *, systemd: bool = True) -> Self:
+        """A host of that kind whose systemd has come up; RuntimeError with its log if it does not.
+
+        Without `systemd` nothing runs on it but a process that waits.
+        """
         image = cls._image_of(kind, equipment, docker_host)
         host = cls(f"decode-host-{kind}-{uuid.uuid4().hex[:8]}", kind, docker_host)
         options = [
@@ -68,8 +73,9 @@ class Host:
         options.append("--volume=/var/lib/docker")
         try:
             marks = ["--detach", f"--name={host.name}", f"--label={LABEL}", f"--hostname={kind}"]
-            host._ask("run", *marks, *options, image, *INIT)
-            host._await_boot()
+            host._ask("run", *marks, *options, image, *(INIT if systemd else ["sleep", "infinity"]))
+            if systemd:
+                host._await_boot()
             host._connect()
         except BaseException:
             host.remove()

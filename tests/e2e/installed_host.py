@@ -47,6 +47,26 @@ sys.exit(said if answer.status != 200 or "error" in said else 0)
 """
 
 
+TERMINAL = """
+import os, pty, sys, time
+command, answers = sys.argv[1], dict(zip(sys.argv[2::2], sys.argv[3::2]))
+process, terminal = pty.fork()
+if not process:
+    os.execl("/bin/sh", "sh", "-c", command)
+shown = new = ""
+while True:
+    try:
+        new += os.read(terminal, 4096).decode()
+    except OSError:
+        break
+    for prompt in [one for one in answers if one in new]:
+        time.sleep(0.2)  # a prompt for a password throws away what was typed before
+        os.write(terminal, answers.pop(prompt).encode() + b"\\n")
+        shown, new = shown + new, ""
+print(shown + new, os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), sep="\\n")
+"""
+
+
 class Workstation:
     """A host that can be installed on; everything is done as root unless said otherwise."""
 
@@ -93,6 +113,15 @@ class Workstation:
         """Run install.sh; stdout and stderr are told apart."""
         command = f"cd {SOURCE} && ./install.sh {options}"
         return self.run(command, timeout=INSTALL_TIMEOUT_S, check=check)
+
+    def install_at_terminal(self, options: str, answers: Mapping[str, str]) -> tuple[str, int]:
+        """Run install.sh as one who answers each prompt once; what the terminal showed, and the code."""
+        self.write(Path("/root/terminal.py"), TERMINAL.encode())
+        words = " ".join(f"'{word}'" for pair in answers.items() for word in pair)
+        command = f"cd {SOURCE} && python3 /root/terminal.py './install.sh {options}' {words}"
+        done = self.run(f"{command}; rm /root/terminal.py", timeout=INSTALL_TIMEOUT_S)
+        shown, _, code = done.stdout.rstrip().rpartition("\n")
+        return shown, int(code)
 
     # --- the service ---
 
@@ -198,12 +227,21 @@ def api_for_hosts(engine: HostEngine, **options: Any) -> Iterator[RunningMock]:
 
 @contextmanager
 def workstation(
-    kind: Kind, engine: HostEngine, mock: RunningMock, equipment: Equipment = WORKSTATION
+    kind: Kind,
+    engine: HostEngine,
+    mock: RunningMock,
+    equipment: Equipment = WORKSTATION,
+    *,
+    systemd: bool = True,
 ) -> Iterator[Workstation]:
     """A host with all that install.sh needs, before it has run."""
-    with Host.boot(kind, equipment, engine.url) as host:
+    with Host.boot(kind, equipment, engine.url, systemd=systemd) as host:
         station = Workstation(host, mock)
         station.prepare()
+        if not systemd:
+            host.run("setsid dockerd > /var/log/dockerd 2>&1 < /dev/null & true")
+            docker_answers = "test -S /var/run/docker.sock && docker version"
+            station.await_true(lambda: not host.run(docker_answers, check=False).returncode, "Docker answers")
         if equipment is WORKSTATION:
             station.import_images()
         yield station

@@ -7,7 +7,7 @@ import pytest
 
 from tests.e2e.host_snapshot import snapshot
 from tests.e2e.hosts import Kind
-from tests.e2e.installed_host import ENV_FILE, SOURCE, WHEELS, a_chapter, workstation
+from tests.e2e.installed_host import ACCOUNT, ENV_FILE, SOURCE, WHEELS, a_chapter, workstation
 from tests.engine_host import IMAGES
 
 pytestmark = [pytest.mark.host, pytest.mark.docker]
@@ -25,6 +25,10 @@ HIGHEST_EXPOSURE = 2.2
 def one_station(request, host_engine, api_of_hosts):
     with workstation(request.param, host_engine, api_of_hosts) as one:
         make_gpus_losable(one)
+        # Once the usual folders, once job folders on another disk.
+        one.base = {Kind.BOOKWORM: "/var/lib/decode-agent/jobs", Kind.TRIXIE: "/srv/decode jobs"}[one.kind]
+        one.settings = {} if one.kind is Kind.BOOKWORM else {"PATH_HOST_BASE": one.base}
+        one.write_env(one.settings)
         one.fresh = snapshot(one.host)
         yield one
 
@@ -85,7 +89,7 @@ def test_installs_without_a_network_and_takes_a_job(station, capsys):
     station.await_status(job_id, "finished")
     assert station.mock.output(job_id, "output/result") == b"42"
     assert station.mock.output(job_id, "output/closed/secret") == b"x\n"
-    station.await_true(lambda: not station.run("ls /var/lib/decode-agent/jobs").stdout, "its folder is gone")
+    station.await_true(lambda: not station.run(f"ls '{station.base}'").stdout, "its folder is gone")
     shown = station.run("systemctl status --no-pager decode-agent").stdout
     assert re.search(r'Status: "Idle · next look in .* free"', shown)
     print_exposure(station, capsys)
@@ -139,13 +143,13 @@ def test_wrong_credentials_leave_the_right_ones(station):
         ({"PASSWORD": "wrong"}, "password"),
         ({"USERNAME": "user2@example.com", "PASSWORD": "user2-password"}, "worker"),
     ):
-        station.write_env(wrong)
+        station.write_env(station.settings | wrong)
         done = station.install(check=False)
         assert done.returncode == 1
         assert said in done.stderr
         assert "as it was" in done.stderr
         assert (snapshot(station.host), station.main_pid) == before
-    station.write_env()
+    station.write_env(station.settings)
 
 
 def test_an_upgrade_does_not_touch_a_running_job(station, long_job):
@@ -197,7 +201,7 @@ def test_no_reload_of_systemd_while_a_job_would_lose_its_gpu(station, long_job):
 
 def test_the_job_of_all_these_versions_is_finished(station, long_job):
     """One container from its start to its end, whatever was installed meanwhile."""
-    station.run(f"touch /var/lib/decode-agent/jobs/{long_job}/files/output/go")
+    station.run(f"touch '{station.base}/{long_job}/files/output/go'")
     station.await_status(long_job, "finished")
     assert station.mock.output(long_job, "output/result") == b"done\n"
     assert len(station.mock.mails(long_job)) == 1
@@ -216,6 +220,17 @@ def test_uninstall_keeps_what_an_install_goes_on_with(station):
     ]
     station.install(f"--yes --offline {WHEELS}")
     assert station.is_active
+
+
+def test_asks_at_a_terminal_for_what_it_lacks(station):
+    """After a logout there are no credentials: it asks for them, and the password is not shown."""
+    station.run("decode-agent logout")
+    name, password = ACCOUNT
+    shown, code = station.install_at_terminal("", {"User name": name, "Password": password})
+    assert code == 0, shown
+    assert password not in shown
+    assert station.is_active
+    assert station.run("decode-agent whoami").stdout.count(name) == 1
 
 
 def test_purge_leaves_nothing(station):

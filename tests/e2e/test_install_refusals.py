@@ -6,7 +6,7 @@ import pytest
 
 from tests.e2e.host_snapshot import snapshot
 from tests.e2e.hosts import Kind
-from tests.e2e.installed_host import ENV_FILE, SOURCE, WHEELS, workstation
+from tests.e2e.installed_host import ENV_FILE, SOURCE, WHEELS, a_chapter, workstation
 
 pytestmark = [pytest.mark.host, pytest.mark.docker]
 
@@ -14,11 +14,17 @@ USUAL = f"--yes --env-file {ENV_FILE} --offline {WHEELS}"
 
 
 @pytest.fixture(scope="module")
-def station(host_engine, api_of_hosts):
+def one_station(host_engine, api_of_hosts):
     """One kind of host: nothing of this depends on the release."""
     with workstation(Kind.BOOKWORM, host_engine, api_of_hosts) as one:
         one.fresh = snapshot(one.host)
         yield one
+
+
+@pytest.fixture
+def station(one_station, request):
+    """The host as it was; if a test has failed, it may not be so any more."""
+    yield from a_chapter(one_station, request.session)
 
 
 @pytest.fixture
@@ -72,7 +78,7 @@ def test_no_credentials_and_nobody_to_ask(station, refused):
 
 def test_a_full_disk(station, refused):
     """It says where how much is missing."""
-    station.run("mount -t tmpfs -o size=100m tmpfs /opt")
+    station.run("mount -t tmpfs -o size=100m,mode=755 tmpfs /opt")
     refused(USUAL, "/opt has 100 MiB free, 300 are needed")
     station.run("umount /opt")
 
@@ -81,7 +87,7 @@ def test_a_disk_that_fills_up(station, refused):
     """Room enough by the look of it, and then not: what was written is gone again."""
     checks = SOURCE / "packaging/install/checks.sh"
     station.run(f"sed -i 's/^NEEDED_MIB=.*/NEEDED_MIB=1/' {checks}")
-    station.run("mount -t tmpfs -o size=20m tmpfs /opt && touch /opt/mine")
+    station.run("mount -t tmpfs -o size=20m,mode=755 tmpfs /opt && touch /opt/mine")
     refused(USUAL, "No space left on device")
     assert station.run("ls /opt").stdout.split() == ["mine"]
     station.run(f"umount /opt && sed -i 's/^NEEDED_MIB=.*/NEEDED_MIB=300/' {checks}")
@@ -132,6 +138,8 @@ def test_failures_after_the_program_was_installed(station, refused):
 def test_no_network(station, refused):
     """What pip says last is shown, and the way to do without."""
     station.run("ip route > /root/routes; ip route del default")
-    station.run("sed -i '/^\\[global\\]/a retries = 0' /etc/pip.conf 2>/dev/null || true")
+    station.run(
+        "mkdir -p /root/.config/pip && printf '[global]\\nretries = 0\\n' > /root/.config/pip/pip.conf"
+    )
     refused(f"--yes --env-file {ENV_FILE}", "Without a network: --offline DIR")
-    station.run("ip route add $(grep default /root/routes)")
+    station.run("ip route add $(grep default /root/routes); rm -r /root/.config/pip")
