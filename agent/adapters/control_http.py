@@ -124,9 +124,9 @@ class Exchange(BaseHTTPRequestHandler):
         if "Transfer-Encoding" in self.headers:
             raise api.Refused(HTTPStatus.LENGTH_REQUIRED, "the body needs a Content-Length")
         length = self.headers.get("Content-Length", "0")
-        if not (length.isascii() and length.isdigit() and len(length) < len("1000000")):
+        if not (length.isascii() and length.isdigit()):
             raise api.Refused(HTTPStatus.BAD_REQUEST, "the Content-Length is not one")
-        if int(length) > _BODY_MAX_BYTES:
+        if len(length) > len(str(_BODY_MAX_BYTES)) or int(length) > _BODY_MAX_BYTES:
             raise api.Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large")
         try:
             body = self.rfile.read(int(length))

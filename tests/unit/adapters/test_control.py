@@ -11,6 +11,7 @@ import sys
 import threading
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -31,8 +32,10 @@ needs_root = pytest.mark.skipif(
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "control.sock"
+def path():
+    """In a folder that other users can be let into, unlike pytest's."""
+    with TemporaryDirectory(prefix="control-") as folder:
+        yield Path(folder, "control.sock")
 
 
 @pytest.fixture
@@ -319,7 +322,7 @@ def test_a_reader_who_reads_nothing_is_let_go(path, server, controls, monkeypatc
         (b"GET /v1/status HTTP/1.1\r\nHost: evil.example\r\n\r\n", b"403"),
         (b"POST /v1/mode HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n", b"413"),
         (b"POST /v1/mode HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", b"400"),
-        (b"POST /v1/mode HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999999999999\r\n\r\n", b"400"),
+        (b"POST /v1/mode HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999999999999\r\n\r\n", b"413"),
         (b"POST /v1/mode HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc", b"400"),
         (b"POST /v1/mode HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"411"),
     ],
@@ -336,6 +339,15 @@ def test_nonsense_is_refused(served, client, controls, caplog, request_, status)
     assert client.status() == STATUS
     assert not controls.modes
     assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
+
+
+def test_who_still_sends_can_read_the_refusal(served, tmp_path):
+    """It would get "Broken pipe" if the connection were closed at once."""
+    (tmp_path / "big").write_bytes(b"x" * 20_000_000)
+    send = ("--header", "Expect:", "--data-binary", f"@{tmp_path / 'big'}")
+    code, out, err = curl(served, "http://localhost/v1/mode", *send)
+    assert (code, err) == (0, "")
+    assert json.loads(out) == {"error": "the body is too large"}
 
 
 def test_a_request_that_never_ends_is_cut_off(served, client, monkeypatch):
@@ -522,17 +534,9 @@ def test_where_no_socket_can_be_the_agent_goes_without(tmp_path, controls, caplo
 # Who may ask
 
 
-def let_pass(folder):
-    """Let every user get as far as the folder."""
-    for above in folder.parents:
-        if above.name.startswith("pytest-"):
-            above.chmod(0o755)
-
-
 @pytest.fixture
 def open_path(served):
     """The socket, where every user can reach and connect to it, as if somebody had been careless."""
-    let_pass(served.parent)
     served.parent.chmod(0o755)
     served.chmod(0o666)
     return served
@@ -567,12 +571,11 @@ def test_the_mode_alone_keeps_strangers_out(open_path):
 
 @needs_root
 @pytest.mark.parametrize("groups", [[4242], [*range(5000, 5300), 4242]])
-def test_a_member_of_the_folders_group_may_ask(tmp_path, path, controls, groups):
+def test_a_member_of_the_folders_group_may_ask(path, controls, groups):
     """By a supplementary group; the mode and the peer's credentials agree."""
-    os.chown(tmp_path, -1, 4242)
+    os.chown(path.parent, -1, 4242)
     with ControlServer(path, controls):
-        let_pass(tmp_path)
-        tmp_path.chmod(0o750)
+        path.parent.chmod(0o750)
         assert path.stat().st_gid == 4242
         done = as_user(NOBODY, groups, ask_status(path))
     if len(groups) == 1:
@@ -615,6 +618,7 @@ def python_as(user, groups, code):
     begin = f"""
 import encodings.idna, os, socket, sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from agent.adapters.control_client import ControlClient
 os.setgroups({groups}); os.setgid({user}); os.setuid({user})
 """
