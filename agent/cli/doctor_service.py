@@ -10,6 +10,7 @@ from agent import __version__
 from agent.adapters import host, host_systemd
 from agent.adapters.control_client import ControlClient
 from agent.adapters.credentials import Account
+from agent.cli.arguments_service import SOCKET_PATH
 from agent.cli.check import account_findings, account_or_finding, folder_findings, settings_findings
 from agent.cli.connect import connect, read
 from agent.cli.doctor_case import Case, Check, needs_root, needs_settings
@@ -29,7 +30,6 @@ from agent.core.doctor_unit import (
 from agent.core.errors import AgentError, ConfigError, HostTrouble
 from agent.core.findings import Finding, State
 
-_SOCKET = Path("/run/decode-agent/control.sock")
 _NETWORK_FIX = "check API_URL, the network and its proxy settings"
 
 
@@ -54,9 +54,9 @@ def look_at_unit(case: Case) -> Iterator[Finding]:
 def _running_version() -> tuple[str, str]:
     """The version of the agent that runs, or why it does not tell."""
     try:
-        return ControlClient(_SOCKET, timeout_s=10).status().version, ""
+        return ControlClient(Path(SOCKET_PATH), timeout_s=10).status().version, ""
     except AgentError as trouble:
-        return "", f"it does not answer at {_SOCKET}: {trouble}"
+        return "", f"it does not answer at {SOCKET_PATH}: {trouble}"
 
 
 def look_at_settings(case: Case) -> Iterator[Finding]:

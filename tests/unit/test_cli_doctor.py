@@ -154,6 +154,17 @@ def test_a_wrong_password(capsys, monkeypatch):
     assert about(findings, "proxy")
 
 
+def test_no_finding_tells_a_secret(capsys, monkeypatch):
+    """Whatever a library may put into its error, outside and inside the unit."""
+    leak = Finding("docker", State.FAILED, f"boom {SECRET}", f"no {SECRET}")
+    monkeypatch.setattr("agent.cli.doctor_engine.docker_finding", lambda _: leak)
+    monkeypatch.setattr("agent.cli.doctor_unit.docker_finding", lambda _: leak)
+    _, findings = examined(capsys)  # which looks for the secret
+    assert about(findings, "docker")[0].text == "boom [hidden]"
+    main(["doctor", "--from-unit"])
+    assert SECRET not in capsys.readouterr().out
+
+
 def test_the_service_is_asked_from_its_inside(capsys, systemd):
     """By its own program, under its own conditions, with the settings that it reads; its words are shown."""
     credentials = Finding("credentials", State.FAILED, "the service: no credentials", "log in")
