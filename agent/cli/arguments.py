@@ -14,10 +14,12 @@ inputs, runs each as a container on this machine's Docker, and uploads what come
 
 _MORE = """\
 examples:
-  decode-agent check                      is everything set up? says what is not and how to mend it
-  decode-agent run                        work in the foreground; Ctrl-C leaves jobs running, the
-                                          next start goes on with them
-  decode-agent run --once                 take one job, end when it is done
+  decode-agent status                     what the service does; why nothing runs if nothing runs
+  decode-agent logs 123 -f                what job 123 writes
+  decode-agent pause                      take no further job until `decode-agent resume`
+  sudo decode-agent doctor                prove that jobs would run; how to mend what is not right
+  sudo decode-agent login                 keep the account's password for the service
+  decode-agent run --once                 without a service: take one job, end when it is done
   DECODE_LOG_LEVEL=debug decode-agent run --env-file lab.env
 
 settings:
@@ -30,6 +32,8 @@ exit codes:
   0    done, or all is well
   1    a check failed, or something unexpected happened
   2    the command line is wrong
+  3    the agent does not run (status)
+  4    the agent runs, but something is in its way (status)
   77   the account is not confirmed as a worker yet (login, whoami)
   78   a setting or the credentials are wrong: only a person can mend that
   79   drained: the agent has ended because its owner asked for that (drain --exit)
