@@ -175,7 +175,9 @@ class Work:
         outcome = record.outcome or Outcome(Verdict.ERROR, "the agent lost the outcome")
         details = details_of(record)
         report(self._tools.api, record.job_id, outcome.verdict, details, may_be_sent=may_be_sent)
-        self._log.info("Reported as %s%s.", outcome.verdict, f": {outcome.reason}" if outcome.reason else "")
+        level = logging.INFO if outcome.verdict is Verdict.FINISHED else logging.WARNING
+        reason = f": {outcome.reason}" if outcome.reason else ""
+        self._log.log(level, "Reported as %s%s.", outcome.verdict, reason)
         return replace(record, phase=Phase.DONE)
 
     def clean_up(self, record: Record) -> None:

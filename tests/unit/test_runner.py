@@ -167,3 +167,13 @@ def test_a_refused_spec_is_reported(world, journal):
     outcome = Outcome(Verdict.ERROR, "malformed job spec: app")
     record = Record(7, Phase.REPORTING, None, SLOT.id, 1000.0, outcome=outcome)
     assert run(world, journal, record) == [(Word.ERROR, "malformed job spec: app")]
+
+
+@pytest.mark.parametrize(("exit_code", "level"), [(0, "INFO"), (3, "WARNING")])
+def test_a_failed_job_stands_out_in_the_log(world, journal, record, caplog, exit_code, level):
+    """Its verdict is a warning; that of a good one is not."""
+    caplog.set_level("INFO")
+    world.engine.scripts[7] = Script(exit_code)
+    run(world, journal, record)
+    told = [entry for entry in caplog.records if "Reported as" in entry.message]
+    assert [entry.levelname for entry in told] == [level]
