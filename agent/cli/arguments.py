@@ -19,6 +19,7 @@ examples:
   decode-agent pause                      take no further job until `decode-agent resume`
   sudo decode-agent doctor                prove that jobs would run; how to mend what is not right
   sudo decode-agent login                 keep the account's password for the service
+  decode-agent check                      the settings, the account and Docker, without a container
   decode-agent run --once                 without a service: take one job, end when it is done
   DECODE_LOG_LEVEL=debug decode-agent run --env-file lab.env
 
