@@ -90,12 +90,15 @@ put_file() {
 
 # put_folder PATH: with the folders above it, all of root's and open to readers.
 put_folder() {
+    local made
     [ ! -d "$1" ] || return 0
+    # A dry run would say it once for each file.
+    for made in "${MADE[@]}"; do [ "$made" != "$1" ] || return 0; done
     put_folder "$(dirname "$1")"
+    MADE+=("$1")
     changes "make the folder $1" || return 0
     undo rmdir "$1"
     mkdir -m 0755 "$1"
-    MADE+=("$1")
 }
 
 # restore_later PATH: puts the file back as it is now, or removes it if there is none now.

@@ -135,6 +135,18 @@ def test_failures_after_the_program_was_installed(station, refused):
         refused(f"--yes --env-file {odd} --offline {WHEELS}", said)
 
 
+def test_an_end_in_the_middle(station, refused):  # noqa: ARG001  which looks afterwards
+    """A signal while pip is at work, to all of it as Ctrl-C does: what was made is gone again."""
+    station.run(f"systemd-run --quiet --unit=cut-short {SOURCE}/install.sh {USUAL}")
+    at_work = "test -d /opt/decode-agent/versions/*/venvs"
+    station.await_true(lambda: not station.run(at_work, check=False).returncode, "pip is at work")
+    station.run("systemctl kill --signal=TERM cut-short")
+    is_over = "systemctl show -P ActiveState cut-short"
+    station.await_true(lambda: station.run(is_over).stdout.strip() in {"failed", "inactive"}, "it has ended")
+    assert "The machine is as it was before." in station.run("journalctl -q -u cut-short -o cat").stdout
+    station.run("systemctl reset-failed cut-short")
+
+
 def test_no_network(station, refused):
     """What pip says last is shown, and the way to do without."""
     station.run("ip route > /root/routes; ip route del default")
