@@ -25,6 +25,12 @@ _SECRET_SHAPES = re.compile(
     r"|(?<=X-Amz-Signature=)[^&\s\"']+|(?<=X-Amz-Credential=)[^&\s\"']+|(?<=X-Amz-Security-Token=)[^&\s\"']+",
     re.IGNORECASE,
 )
+# What is sent and answered at a login, as an error of the HTTP library shows it: JSON, or that inside a string.
+_SECRET_FIELDS = re.compile(
+    r"((?:password|(?:refresh|access|id)_?token|authorization|x-amz-(?:signature|security-token))"
+    r"\\*[\"']\s*:\s*(\\*[\"']))(?:(?!(?<!\\)\2).)*",
+    re.IGNORECASE,
+)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _COLOURS = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31;1m", "DEBUG": "\x1b[2m"}
@@ -54,7 +60,7 @@ class Redactor:
         """The text without secrets."""
         if self._known is not None:
             text = self._known.sub(_HIDDEN, text)
-        return _SECRET_SHAPES.sub(_HIDDEN, text)
+        return _SECRET_FIELDS.sub(rf"\1{_HIDDEN}", _SECRET_SHAPES.sub(_HIDDEN, text))
 
 
 class Journald(Protocol):

@@ -218,3 +218,27 @@ def test_an_uncaught_error_of_a_thread_is_logged(logged):
     assert (said["level"], said["job_id"]) == ("error", 12)
     assert said["message"] == "Job 12: The thread job-12-transfer-1 ended by an error."
     assert "ValueError: [hidden]" in said["traceback"]
+
+
+@pytest.mark.parametrize("name", ["PASSWORD", "REFRESH_TOKEN", "RefreshToken", "IdToken", "x-amz-signature"])
+@pytest.mark.parametrize("secret", ["plain", 'a "quoted" one', "back\\slash", "an 'apostrophe'"])
+@pytest.mark.parametrize("shown", [str, repr, json.dumps], ids=["as it is", "repr", "JSON"])
+@pytest.mark.parametrize("written", [json.dumps, repr], ids=["JSON", "dict"])
+def test_the_body_of_a_login_is_hidden(name, secret, shown, written):
+    """Whatever an error of the HTTP library shows of it, and even if nobody told what is secret."""
+    text = f"failed: {shown(written({'User': 'w', name: secret, 'ClientId': 'mine'}))}"
+    said = Redactor(())(text)
+    assert not any(word in said for word in ("plain", "quoted", "slash", "apostrophe"))
+    assert "[hidden]" in said
+    assert "User" in said
+
+
+def test_a_body_that_was_cut_off_is_hidden():
+    """What has no end is hidden to the end of the line, and no further."""
+    assert Redactor(())('{"PASSWORD": "secr\nnext') == '{"PASSWORD": "[hidden]\nnext'
+
+
+def test_sentences_about_credentials_stay():
+    """The name of a field is no secret."""
+    for text in ("check USERNAME and PASSWORD: both are wrong", 'the setting "PASSWORD" is empty'):
+        assert Redactor(())(text) == text
