@@ -25,7 +25,7 @@ _SECRET_SHAPES = re.compile(
     r"|(?<=X-Amz-Signature=)[^&\s\"']+|(?<=X-Amz-Credential=)[^&\s\"']+|(?<=X-Amz-Security-Token=)[^&\s\"']+",
     re.IGNORECASE,
 )
-# What is sent and answered at a login, as an error of the HTTP library shows it: JSON, or that inside a string.
+# What is sent and answered at a login, as errors of the HTTP library show it: JSON, or that inside a string.
 _SECRET_FIELDS = re.compile(
     r"((?:password|(?:refresh|access|id)_?token|authorization|x-amz-(?:signature|security-token))"
     r"\\*[\"']\s*:\s*(\\*[\"']))(?:(?!(?<!\\)\2).)*",
