@@ -51,7 +51,7 @@ def test_version_is_the_agents():
 
 @pytest.mark.parametrize("options", [("--env-file",), ("--frobnicate",), ("--demo=sofa",)])
 def test_what_it_cannot_do_is_said_with_exit_2(options):
-    """A wrong option does nothing. (None at all would install on the machine that runs the tests.)"""
+    """A wrong option does nothing; none at all is not tried, it would install on this very machine."""
     done = install(*options)
     assert done.returncode == 2
     assert done.stderr
