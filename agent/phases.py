@@ -136,6 +136,7 @@ class Work:
                 self._log.info("Adopting its container %s.", plan.name)
         fact = engine.ensure_started(plan)
         self._track.clear()
+        self._track.began_at(fact.started_at)
         if not record.container_started:
             self._log.info("Container %s runs.", plan.name)
             record = replace(record, container_started=True)

@@ -43,6 +43,11 @@ class Track:
             self._trouble = None
         self._record = record
 
+    def began_at(self, at: float) -> None:
+        """What the phase is about began then (unix seconds, 0.0: unknown), not when it was taken up here."""
+        if at:
+            self._phase_since = at
+
     def hinder(self, text: str) -> None:
         """Something is in the way; it counts from the first word of it until `clear`."""
         self.note()

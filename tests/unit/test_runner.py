@@ -9,6 +9,7 @@ from agent.core.errors import DiskTrouble, EngineTrouble
 from agent.core.intake import parse_job
 from agent.core.models import ContainerStatus, Outcome, Phase, Record, Verdict, Word
 from agent.core.reconcile import MAX_ATTEMPTS
+from agent.core.stopping import Stop
 from agent.runner import UNEXPECTED_MAX
 from tests.fakes.engine import Script
 from tests.fakes.waiting import wait_until
@@ -177,3 +178,19 @@ def test_a_failed_job_stands_out_in_the_log(world, journal, record, caplog, exit
     run(world, journal, record)
     told = [entry for entry in caplog.records if "Reported as" in entry.message]
     assert [entry.levelname for entry in told] == [level]
+
+
+def test_a_running_job_is_as_old_as_its_container(world, journal, record):
+    """For the agent that started it, and for one that came later."""
+    world.engine.scripts[7] = Script(None)
+    world.engine._clock = lambda: 500.0
+    for is_recovered in (False, True):
+        world.stop = Stop()
+        runner = world.runner(world.tools(journal), record, is_recovered=is_recovered)
+        thread = threading.Thread(target=runner.run)
+        thread.start()
+        wait_until(lambda runner=runner: runner.track.status().phase_since == 500.0)
+        world.stop.set()
+        thread.join(30)
+        assert not thread.is_alive()
+        (record,) = journal.active()
