@@ -172,6 +172,7 @@ def test_a_running_container_is_adopted(bench, engine):
     plan = bench.plan(1, Script(exit_code=None))
     first = engine.ensure_started(plan)
     assert engine.ensure_started(plan) == first
+    wait_until(lambda: bench.starts(plan.name))  # or it could be killed before it leaves its mark
     engine.kill(plan.name, grace_s=0)
     assert bench.starts(plan.name) == 1
 

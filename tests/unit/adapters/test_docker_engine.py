@@ -99,7 +99,8 @@ class Server:
         self._lines = []
         self.answers = {"/version": ok(VERSION)}
         self.asked = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
 
     @property
     def url(self):
@@ -132,6 +133,8 @@ class Server:
             pass
 
     def close(self):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()  # or it could accept on a descriptor that is another's by then
         self._listener.close()
         for line in self._lines:
             line.close()
