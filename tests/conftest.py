@@ -13,6 +13,21 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", f"ignore:{never_connected}:ResourceWarning")
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Print what tests have to tell, from whichever process they ran in."""
+    reports = terminalreporter.stats.get("passed", [])
+    for report in reports:
+        for name, text in report.user_properties:
+            if name == "told":
+                terminalreporter.write_line(text)
+
+
+@pytest.fixture
+def tell(record_property):
+    """Tells a person a line of the test's, at the end of the run if the test passes."""
+    return lambda text: record_property("told", text)
+
+
 def _need(why_not):
     if why_not is None:
         return

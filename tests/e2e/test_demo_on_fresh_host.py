@@ -70,7 +70,7 @@ def run_demo(host):
     return done.stdout, time.monotonic() - began
 
 
-def test_one_command_on_a_bare_machine_takes_a_job_through_its_life_twice(fresh_host, capsys):
+def test_one_command_on_a_bare_machine_takes_a_job_through_its_life_twice(fresh_host, tell):
     """Exit 0, `finished`, outputs that hold what was simulated, nothing left running; then the same again."""
     before = leftovers(fresh_host)
     seconds = []
@@ -84,9 +84,7 @@ def test_one_command_on_a_bare_machine_takes_a_job_through_its_life_twice(fresh_
         assert int(found) > 0.5 * int(of)
         assert float(rmse_nm) < 25
         assert leftovers(fresh_host) == before
-    with capsys.disabled():
-        times = f"first {seconds[0]:.0f} s, second {seconds[1]:.0f} s"
-        print(f"\n{fresh_host.kind}: {times}, RMSE {rmse_nm} nm")  # noqa: T201 - worth seeing in CI's log
+    tell(f"{fresh_host.kind}: first {seconds[0]:.0f} s, second {seconds[1]:.0f} s, RMSE {rmse_nm} nm")
     owned_by_caller(fresh_host)
     an_engine_that_runs_is_used_and_left(fresh_host)
 

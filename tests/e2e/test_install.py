@@ -79,7 +79,7 @@ def test_dry_run_changes_nothing(station):
     assert snapshot(station.host) == station.fresh
 
 
-def test_installs_without_a_network_and_takes_a_job(station, capsys):
+def test_installs_without_a_network_and_takes_a_job(station, tell):
     """With every way out cut: the service is active when install.sh ends, and a job is finished."""
     station.run("ip route del default")
     done = station.install()
@@ -92,16 +92,15 @@ def test_installs_without_a_network_and_takes_a_job(station, capsys):
     station.await_true(lambda: not station.run(f"ls '{station.base}'").stdout, "its folder is gone")
     shown = station.run("systemctl status --no-pager decode-agent").stdout
     assert re.search(r'Status: "Idle · next look in .* free"', shown)
-    print_exposure(station, capsys)
+    tell_exposure(station, tell)
     station.first_job = job_id
 
 
-def print_exposure(station, capsys):
+def tell_exposure(station, tell):
     """What systemd itself thinks of the sandbox."""
     said = station.run("systemd-analyze security --no-pager decode-agent").stdout
     exposure = float(re.search(r"exposure level for \S+: ([\d.]+)", said).group(1))
-    with capsys.disabled():
-        print(f"\n{station.kind}: systemd-analyze security decode-agent: {exposure}")  # noqa: T201 - worth seeing
+    tell(f"{station.kind}: systemd-analyze security decode-agent: {exposure}")
     assert exposure <= HIGHEST_EXPOSURE
 
 
