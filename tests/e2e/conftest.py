@@ -11,6 +11,17 @@ from tests.e2e.host_engine import HostEngine
 from tests.e2e.installed_host import api_for_hosts
 
 
+HOST_TIMEOUT_S = 1800
+"""A test that boots hosts may first have to make their file systems."""
+
+
+def pytest_collection_modifyitems(items):
+    """Give tests on booted hosts their time, unless they say themselves how long they may take."""
+    for item in items:
+        if item.get_closest_marker("host") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(HOST_TIMEOUT_S))
+
+
 @pytest.fixture(params=["local", "s3"])
 def mock(request):
     with RunningMock(Settings(storage=request.param)) as mock:
