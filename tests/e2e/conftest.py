@@ -10,7 +10,6 @@ from tests.e2e.agent_process import AgentProcess
 from tests.e2e.host_engine import HostEngine
 from tests.e2e.installed_host import api_for_hosts
 
-
 HOST_TIMEOUT_S = 1800
 """A test that boots hosts may first have to make their file systems."""
 

@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.hosts import Kind
 from tests.e2e.installed_host import ACCOUNT, ENV_FILE, installed
 
-pytestmark = [pytest.mark.host, pytest.mark.docker, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.host, pytest.mark.docker]
 
 DROP_IN = Path("/etc/systemd/system/decode-agent.service.d/10-credentials.conf")
 STORES = "/etc/decode-agent/keyring.*"
