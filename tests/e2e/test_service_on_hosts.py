@@ -51,7 +51,9 @@ def world(host_engine, disclosed, tmp_path_factory):  # noqa: ARG001  notes from
 
 @pytest.fixture
 def hosts(world):
-    return world[0]
+    """The two for all but outages; a test that fails leaves nothing that is in the way of the next."""
+    yield world[0]
+    on_each(world[0], ServiceHost.let_all_go)
 
 
 def messages(host: ServiceHost, *matches: str) -> list[str]:
