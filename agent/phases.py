@@ -160,7 +160,7 @@ class Work:
                 uploaded=journal.uploaded(job_id),
                 mark=lambda key: journal.mark_uploaded(job_id, key),
             )
-        self._log.info("Uploaded %d files.", staged.uploaded)
+        self._log.info("Uploaded %d %s.", staged.uploaded, "file" if staged.uploaded == 1 else "files")
         for sentence in staged.skipped:
             self._log.warning("Not uploaded: %s.", sentence)
         record = replace(record, notes=(*record.notes, *staged.skipped))

@@ -130,7 +130,7 @@ class DockerEngine:
             self._create(plan)
         fact = self._present(plan.name)
         if fact.status is not ContainerStatus.CREATED:
-            log.info("Adopting container %s, which is %s.", plan.name, fact.status)
+            log.debug("Container %s is there already and %s.", plan.name, fact.status)
             return fact
         doing = f"starting container {plan.name}"
         with _translated(doing, partial(faults.start_fault, doing)):

@@ -165,7 +165,7 @@ class CognitoTokens:
         except HostTrouble as trouble:
             pause_s = REFUSED_PAUSE_S if isinstance(trouble, AccountTrouble) else TROUBLE_PAUSE_S
             if self._token and now < self._expires_at:
-                _log.warning(f"the login could not be renewed, its token is good for a while: {trouble}")
+                _log.warning(f"The login could not be renewed, its token is good for a while: {trouble}.")
             self._pool = None
             self._trouble = trouble
             self._ask_again_at = self._clock() + (trouble.retry_after_s or pause_s)
@@ -182,8 +182,8 @@ class CognitoTokens:
         if self._refresh_token is not None:
             try:
                 return self._ask(self._pool, "REFRESH_TOKEN_AUTH", {"REFRESH_TOKEN": self._refresh_token})
-            except AccountTrouble as refused:
-                _log.info(f"the login cannot be refreshed any more, logging in anew ({refused})")
+            except AccountTrouble:
+                _log.info("The login has run out; logging in anew with the password.")
                 self._refresh_token = None
         name_and_password = {"USERNAME": self._username, "PASSWORD": self._password}
         return self._ask(self._pool, "USER_PASSWORD_AUTH", name_and_password)
