@@ -1,6 +1,5 @@
 """The README's promise: nothing but Debian and git, one command, a job through its whole life."""
 
-import os
 import re
 import subprocess
 import time
@@ -8,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.host_engine import HostEngine
 from tests.e2e.hosts import BARE, Host, Kind
 
 pytestmark = [pytest.mark.host, pytest.mark.docker]
@@ -16,16 +14,6 @@ pytestmark = [pytest.mark.host, pytest.mark.docker]
 REPOSITORY = Path(__file__).resolve().parents[2]
 OURS = re.compile(r"docker|containerd|runc|tini|python|decode|mock_api")
 DEMO_TIMEOUT_S = 600
-
-
-@pytest.fixture(scope="module")
-def engine():
-    if os.geteuid() != 0:
-        if os.environ.get("CI"):
-            pytest.fail("booting a host needs root")
-        pytest.skip("booting a host needs root")
-    with HostEngine() as running:
-        yield running
 
 
 def files_of_the_repository():
@@ -38,9 +26,9 @@ def files_of_the_repository():
 
 
 @pytest.fixture(params=list(Kind), ids=str)
-def fresh_host(request, engine):
+def fresh_host(request, host_engine):
     """A booted host with an administrator who has cloned the repository."""
-    with Host.boot(request.param, BARE, engine.url) as host:
+    with Host.boot(request.param, BARE, host_engine.url) as host:
         host.run("useradd --create-home --shell /bin/bash admin")
         host.write(Path("/etc/sudoers.d/admin"), b"admin ALL=(ALL) NOPASSWD: ALL\n", mode=0o440)
         host.copy_in(REPOSITORY, Path("/home/admin/upstream"), files_of_the_repository())
