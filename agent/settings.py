@@ -61,11 +61,16 @@ def _check_capabilities(names: tuple[str, ...]) -> tuple[str, ...]:
     return bare
 
 
-def _check_token(token: SecretStr) -> SecretStr:
-    text = token.get_secret_value().strip().removeprefix("Bearer ").strip()
-    if not text or not text.isascii() or not text.isprintable() or " " in text:
+def bare_token(text: str) -> str:
+    """The token as it is sent, without what is often copied along with it. ValueError if it is none."""
+    token = text.strip().removeprefix("Bearer ").strip()
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise ValueError("not a token")
-    return SecretStr(text)
+    return token
+
+
+def _check_token(token: SecretStr) -> SecretStr:
+    return SecretStr(bare_token(token.get_secret_value()))
 
 
 def _check_absolute(path: Path) -> Path:

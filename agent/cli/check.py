@@ -6,17 +6,16 @@ import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Iterator
-from http import HTTPStatus
 from pathlib import Path
 
 from agent.adapters.console import Redactor
 from agent.adapters.credentials import Account
 from agent.adapters.tokens import expiry_of
-from agent.cli.connect import Connection, account_of, connect, read, secrets_of
+from agent.cli.connect import Connection, account_of, connect, prove_worker, read, secrets_of
 from agent.cli.exits import Exit
 from agent.cli.findings import broken_settings, show, show_json, without_secrets
 from agent.core.amounts import size_of
-from agent.core.errors import AccountTrouble, AgentError, ApiTrouble, ConfigError, HostTrouble, JobGone
+from agent.core.errors import AccountTrouble, AgentError, ApiTrouble, ConfigError, HostTrouble
 from agent.core.findings import Finding, State, is_well
 from agent.settings import SECRETS, Loaded, Settings
 
@@ -138,19 +137,14 @@ def login_finding(account: Account, token: str, now: float) -> Finding:
 
 
 def worker_finding(connection: Connection) -> Finding:
-    """Ask for a job that cannot be: the API looks at the account first, and nothing is claimed."""
-    accepted = Finding("account", State.OK, "the API takes it as a worker")
+    """Whether the API takes the account as a worker."""
     try:
-        connection.api.status(0)
-    except JobGone:
-        return accepted
+        prove_worker(connection.api)
     except ApiTrouble as trouble:
-        if trouble.status == HTTPStatus.INTERNAL_SERVER_ERROR:  # what it says of ids that never were
-            return accepted
         return Finding("account", State.FAILED, str(trouble), "try again in a few minutes")
     except AgentError as error:
         return Finding("account", State.FAILED, str(error), "then run this check again")
-    return accepted
+    return Finding("account", State.OK, "the API takes it as a worker")
 
 
 def docker_finding(settings: Settings) -> Finding:

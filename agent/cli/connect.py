@@ -69,9 +69,8 @@ def account_of(
     raise ConfigError(_NO_CREDENTIALS)
 
 
-def connect(settings: Settings, account: Account | None = None) -> Connection:
-    """Nothing is asked of the API yet; the first token logs in. Without an `account` see `account_of`."""
-    account = account or account_of(settings)
+def connect(settings: Settings, account: Account) -> Connection:
+    """Nothing is asked of the API yet; the first token logs in."""
     truststore.inject_into_ssl()  # a laboratory's own CA is known to the system, not to Python
 
     def user_pool() -> UserPool:

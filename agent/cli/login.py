@@ -22,7 +22,7 @@ from agent.cli.exits import Exit
 from agent.core.errors import AgentError, ConfigError, NotConfirmed
 from agent.core.sources import EnvFile
 from agent.core.wire import one_line
-from agent.settings import Loaded, Settings, read_env_file
+from agent.settings import Loaded, Settings, bare_token, read_env_file
 
 _PERSON_LIMIT_S = 120.0  # a person may have to type the password of the desktop's keyring first
 _ANSWER_MAX_CHARS = 64 * 1024
@@ -122,10 +122,11 @@ def account_in(file: EnvFile, path: str) -> Account:
     if {"USERNAME", "PASSWORD"} <= values.keys():
         return Account(values["USERNAME"], values["PASSWORD"], path)
     if "ACCESS_TOKEN" in values:
-        token = values["ACCESS_TOKEN"].strip().removeprefix("Bearer ").strip()
-        if not token.isascii() or not token.isprintable() or " " in token or not token:
-            raise ConfigError(f"ACCESS_TOKEN in {path} is no token: one word of ASCII characters")
-        return Account(None, token, path)
+        try:
+            return Account(None, bare_token(values["ACCESS_TOKEN"]), path)
+        except ValueError:
+            text = f"ACCESS_TOKEN in {path} is no token: one word of ASCII characters"
+            raise ConfigError(text) from None
     raise ConfigError(f"{path} gives no credentials: it needs USERNAME and PASSWORD, or ACCESS_TOKEN")
 
 
