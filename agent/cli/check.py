@@ -1,6 +1,5 @@
 """`decode-agent check`: is everything set up, and how to mend what is not."""
 
-import os
 import shutil
 import tempfile
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from agent.adapters.console import Redactor
 from agent.adapters.credentials import Account
+from agent.adapters.host import nearest
 from agent.adapters.tokens import expiry_of
 from agent.cli.connect import Connection, account_of, connect, prove_worker, read, secrets_of
 from agent.cli.exits import Exit
@@ -80,7 +80,7 @@ def folder_findings(settings: Settings) -> Iterator[Finding]:
     """Whether the agent may write where it keeps its state and the jobs' files, and how much room it has."""
     for name in ("STATE_DIR", "PATH_HOST_BASE"):
         folder: Path = getattr(settings, name.lower())
-        there = next(path for path in (folder, *folder.parents) if os.path.exists(path))  # noqa: PTH110  Path.exists raises where it may not look
+        there = nearest(folder)
         made = "" if there == folder else " (will be made)"
         try:
             with tempfile.TemporaryFile(dir=there):

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from agent.adapters import host
-from agent.adapters.engine_trial import EngineTrial
 from agent.adapters.nvidia import list_gpus
 from agent.cli.doctor_case import Case, Check
-from agent.cli.doctor_engine import why_no_container
+from agent.cli.doctor_engine import ran_in, why_no_container
 from agent.core.doctor_engine import ReloadFacts, reload_finding
 from agent.core.doctor_gpu import GpuFacts, InsideFacts, gpu_findings, inside_finding
 from agent.core.doctor_sandbox import gpu_access_finding
@@ -57,12 +56,9 @@ def run_gpu_container(case: Case) -> Iterator[Finding]:
 
 
 def _inside(case: Case, uuids: tuple[str, ...]) -> InsideFacts:
-    trial = EngineTrial(case.settings.docker_host)
     with host.trial_folder(case.settings.path_host_base) as folder:
         try:
-            files = host.shell_files()
-            with trial.image(files) as image:
-                ran = trial.run(image, folder, tuple(files), uuids)
+            ran = ran_in(case, folder, uuids)
         except EngineTrouble as refusal:
             return InsideFacts(uuids, refusal=str(refusal))
     return inside_facts_of(uuids, ran.log)
