@@ -13,8 +13,8 @@ from agent.core.models import Record, Slot
 from agent.core.status import JobStatus
 from agent.core.stopping import Stop
 from agent.heartbeat import Heartbeat
-from agent.phases import Tools
 from agent.runner import Runner
+from agent.toolbox import Tools
 from agent.track import Track
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ class Member:
     job_id: int
     slot: Slot
     track: Track
+    release: Callable[[str], bool]
 
 
 class Crew:
@@ -57,7 +58,7 @@ class Crew:
                 self.ring()
 
         thread = threading.Thread(target=work, name=f"job-{record.job_id}", daemon=True)
-        self._members = {**self._members, thread: Member(record.job_id, slot, runner.track)}
+        self._members = {**self._members, thread: Member(record.job_id, slot, runner.track, runner.release)}
         self.begun += 1
         thread.start()
 
@@ -79,6 +80,14 @@ class Crew:
     def works_on(self, job_id: int) -> bool:
         """Whether one of the threads has this job."""
         return any(member.job_id == job_id for member in self._members.values())
+
+    def job_ids(self) -> tuple[int, ...]:
+        """The jobs under way."""
+        return tuple(member.job_id for member in self._members.values())
+
+    def release(self, job_id: int, reason: str) -> bool:
+        """Have the job given back to the queue; False if it is too late for that."""
+        return any(member.release(reason) for member in self._members.values() if member.job_id == job_id)
 
     def signs(self) -> list[SignOfLife]:
         """When each thread was last heard of."""

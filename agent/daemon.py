@@ -23,9 +23,9 @@ from agent.heard import HeardApi
 from agent.heartbeat import Heartbeat
 from agent.looking import Looking, Options
 from agent.owner import Owner
-from agent.phases import Policy, Tools
-from agent.ports import ServiceManager
+from agent.ports_host import ServiceManager
 from agent.recover import load_resumed
+from agent.toolbox import Policy, Tools
 from agent.wakeup import WakeUp
 from agent.wishes import Wishes
 
@@ -231,6 +231,14 @@ class Daemon:
     def works_on(self, job_id: int) -> bool:
         """Whether this job is under way; any thread may ask."""
         return self._crew.works_on(job_id)
+
+    def job_ids(self) -> tuple[int, ...]:
+        """The jobs under way; any thread may ask."""
+        return self._crew.job_ids()
+
+    def release(self, job_id: int, reason: str) -> bool:
+        """Have the job given back to the queue; any thread may ask. False if it is too late for that."""
+        return self._crew.release(job_id, reason)
 
     def reload(self) -> tuple[str, ...]:
         """Take up what the settings say now; the main thread's. Raises `ConfigError`: all stays as it was."""

@@ -20,7 +20,7 @@ ANSWER_S = 60.0
 
 
 class Desk:
-    """Fulfils `ports.Controls` for a daemon that runs; every method may be called from any thread."""
+    """Fulfils `ports_host.Controls` for a daemon that runs; every method may be called from any thread."""
 
     def __init__(self, daemon: Daemon, journal: Journal, engine: Engine, answer_s: float = ANSWER_S) -> None:
         self._daemon = daemon
@@ -58,6 +58,19 @@ class Desk:
     def steer(self, mode: Mode) -> None:
         """The owner asks for this. Raises `DiskTrouble`: nothing has changed."""
         self._daemon.owner.steer(mode)
+
+    def release(self, job_ids: tuple[int, ...], reason: str) -> tuple[str, ...]:
+        """Give these jobs back to the queue (all if none is named), and take no further one."""
+        under_way = self._daemon.job_ids()
+        if unknown := [job_id for job_id in job_ids if job_id not in under_way]:
+            raise LookupError(f"job {unknown[0]} is not under way")
+        self.steer(Mode.PAUSED)
+        return tuple(self._release(job_id, reason) for job_id in job_ids or under_way)
+
+    def _release(self, job_id: int, reason: str) -> str:
+        if self._daemon.release(job_id, reason):
+            return f"Job {job_id} is given back to the queue."
+        return f"Job {job_id} has ended and is left to upload its outputs."
 
     def reload(self) -> tuple[str, ...]:
         """Read the settings again; a sentence for each change.

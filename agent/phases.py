@@ -3,80 +3,31 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import time
 
-from agent.core.container import Limits, container_name, folders_to_make, plan_container
+from agent.core.container import container_name, folders_to_make, plan_container
+from agent.core.engine_models import ContainerPlan
 from agent.core.errors import HostTrouble, JobFailed, JobGone
-from agent.core.health import JOB_LIMIT_S
 from agent.core.joblog import JobLog
 from agent.core.lifecycle import LOG_TAIL_LINES, RunLimits, details_of, outcome_of, with_outcome
-from agent.core.models import (
-    ContainerExit,
-    ContainerPlan,
-    ImagePull,
-    Job,
-    JobSpec,
-    Outcome,
-    Phase,
-    Record,
-    Slot,
-    Verdict,
-)
+from agent.core.models import Job, JobSpec, Outcome, Phase, Record, Slot, Verdict
 from agent.core.paths import plan_roots
 from agent.core.reconcile import Find, find_for
-from agent.core.retry import Backoff, is_inputs_own_fault
+from agent.core.retry import is_inputs_own_fault
 from agent.core.stopping import Stop
 from agent.heartbeat import Pulse
 from agent.parallel import Parallel
-from agent.ports import Engine, JobApi, JobFolder, Journal, Progress, Transfer
 from agent.steps import Means, report, stage_inputs, stage_outputs
+from agent.toolbox import Tools
 from agent.track import Track
+from agent.watching import Watch
 
 log = logging.getLogger(__name__)
 
-LONGEST_WAIT_S = 300.0
-"""Each return from waiting for the container is a sign of life of the job's thread."""
-
-PHASE_BACKOFF = Backoff(base_s=1.0, cap_s=60.0)
-TRANSFER_BACKOFF = Backoff(base_s=0.5, cap_s=30.0)
 _LOG_TAIL_BYTES = 16 * 1024
 _KEPT_LOG_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What the settings say about jobs; seconds. `max_runtime_s`: None for no limit.
-
-    `backoff` paces a phase that the host's trouble keeps from its end, `transfer_backoff` a single file.
-    `allowed_silence_s`: how long a job's thread may show no sign of life (`core.health`).
-    """
-
-    limits: Limits
-    version: str
-    pull: ImagePull = ImagePull.ALWAYS
-    allowed_images: tuple[str, ...] = ()
-    max_runtime_s: float | None = None
-    stop_grace_s: float = 10.0
-    backoff: Backoff = PHASE_BACKOFF
-    transfers: int = 4
-    transfer_budget_s: float = 900.0
-    transfer_backoff: Backoff = TRANSFER_BACKOFF
-    allowed_silence_s: float = JOB_LIMIT_S
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """The outside world as a job sees it, and what the settings say about jobs."""
-
-    api: JobApi
-    transfer: Transfer
-    engine: Engine
-    journal: Journal
-    folder_of: Callable[[int], JobFolder]
-    progress: Progress
-    policy: Policy
 
 
 class Work:
@@ -121,7 +72,7 @@ class Work:
     def run_container(self, record: Record, spec: JobSpec) -> Record:
         """Start the container or adopt it, wait for its end, read its verdict."""
         plan = self._plan(spec)
-        engine = self._tools.engine
+        tools, engine = self._tools, self._tools.engine
         match find_for(record, engine.look(plan.name)):
             case Find.GIVE_UP:
                 raise JobFailed(f"its container vanished {record.attempts} times")
@@ -141,7 +92,7 @@ class Work:
             self._log.info("Container %s runs.", plan.name)
             record = replace(record, container_started=True)
             self._save(record)
-        ended = self._wait_for_end(plan.name, fact.started_at)
+        ended = Watch(tools, self._stop, self._track, self._log, self._save).until_end(record, fact)
         self._folder.create()  # it is there, unless somebody removed it while the container ran
         engine.save_log(plan.name, self._folder.log, stop=self._stop)
         limits = RunLimits(plan.memory_mib, self._tools.policy.max_runtime_s)
@@ -174,6 +125,8 @@ class Work:
         if self._pulse.gone.is_set():
             raise JobGone("its last keep-alive was answered with 404")
         outcome = record.outcome or Outcome(Verdict.ERROR, "the agent lost the outcome")
+        if outcome.verdict is Verdict.RETURNED:
+            self._remove_container(record)  # before anybody else begins
         details = details_of(record)
         report(self._tools.api, record.job_id, outcome.verdict, details, may_be_sent=may_be_sent)
         level = logging.INFO if outcome.verdict is Verdict.FINISHED else logging.WARNING
@@ -184,14 +137,17 @@ class Work:
     def clean_up(self, record: Record) -> None:
         """Remove the container, if it is this agent's, the folder, then the record, last."""
         self._pulse.end()
-        engine, journal = self._tools.engine, self._tools.journal
-        fact = engine.look(container_name(record.job_id))
-        if fact is not None and fact.agent_id == journal.agent_id:
-            engine.remove(fact.name)
+        self._remove_container(record)
         outcome = record.outcome or Outcome(Verdict.GONE)
         log_end = _end_of(self._folder.log, _KEPT_LOG_BYTES) or outcome.log_tail
         self._folder.remove()
-        journal.close_job(record, time(), log_end)
+        self._tools.journal.close_job(record, time(), log_end)
+
+    def _remove_container(self, record: Record) -> None:
+        engine = self._tools.engine
+        fact = engine.look(container_name(record.job_id))
+        if fact is not None and fact.agent_id == self._tools.journal.agent_id:
+            engine.remove(fact.name)
 
     @contextmanager
     def _means(self, is_final: Callable[[HostTrouble], bool]) -> Iterator[Means]:
@@ -219,21 +175,6 @@ class Work:
             folder=self._folder.mount,
             allowed_images=policy.allowed_images,
         )
-
-    def _wait_for_end(self, name: str, started_at: float) -> ContainerExit:
-        policy, engine = self._tools.policy, self._tools.engine
-        while True:
-            left_s = LONGEST_WAIT_S
-            if policy.max_runtime_s is not None:
-                left_s = min(left_s, started_at + policy.max_runtime_s - time())
-            ended = engine.wait(name, timeout_s=max(1.0, left_s), stop=self._stop)
-            self._track.clear()
-            if ended is not None:
-                return ended
-            self._stop.check()
-            if left_s <= 1.0:
-                self._log.warning("Its time is over; ending it.")
-                engine.kill(name, grace_s=policy.stop_grace_s)
 
 
 def _tail_of(path: Path) -> str:

@@ -5,20 +5,16 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, Self, TypeVar
 
-from agent.core.models import (
+from agent.core.engine_models import (
+    Activity,
     ContainerExit,
     ContainerFact,
     ContainerPlan,
-    FileRequest,
+    EngineInfo,
     ImagePull,
-    Offer,
-    OutputFile,
-    OutputListing,
-    Record,
-    UploadKind,
-    Word,
 )
-from agent.core.status import AgentStatus, Mode, PastJob
+from agent.core.models import FileRequest, Offer, OutputFile, OutputListing, Record, UploadKind, Word
+from agent.core.status import Mode, PastJob
 from agent.core.stopping import Stop
 
 T = TypeVar("T")
@@ -147,13 +143,16 @@ class Engine(Protocol):
     def ping(self) -> str:
         """The engine's version, if it answers."""
 
+    def info(self) -> EngineInfo:
+        """What the engine says of itself; costs it more than `ping`."""
+
     def ensure_image(self, image: str, policy: ImagePull, *, stop: Stop, progress: "Progress") -> None:
         """Have the image here. `JobFailed` if there is none of that name; `Stopped`."""
 
     def ensure_started(self, plan: ContainerPlan) -> ContainerFact:
         """Create the container if there is none of that name, start it if it never ran, adopt it else.
 
-        An exited one is never started again.
+        An exited one is never started again. `ImageMissing` if somebody removed the image meanwhile.
         """
 
     def wait(self, name: str, *, timeout_s: float, stop: Stop) -> ContainerExit | None:
@@ -165,6 +164,9 @@ class Engine(Protocol):
     def look(self, name: str) -> ContainerFact | None:
         """What the engine knows of the container; None: nothing."""
 
+    def activity(self, name: str) -> Activity:
+        """What the container has done so far. `EngineTrouble` too if it does not run."""
+
     def list_ours(self) -> list[ContainerFact]:
         """All containers that carry our labels, those of other agents too."""
 
@@ -175,10 +177,13 @@ class Engine(Protocol):
         """The container's log in pieces; with `follow` until it ends. Raises `Stopped`."""
 
     def kill(self, name: str, *, grace_s: float) -> None:
-        """SIGTERM, after `grace_s` SIGKILL; harmless if it has ended or is gone."""
+        """SIGTERM, after `grace_s` SIGKILL; harmless if it has ended or is gone.
+
+        `Unkillable` if it runs on all the same.
+        """
 
     def remove(self, name: str) -> None:
-        """Kill and remove the container; harmless if it is gone."""
+        """Kill and remove the container; harmless if it is gone. `Unkillable` if it runs on all the same."""
 
 
 class Journal(Protocol):
@@ -235,55 +240,3 @@ class Each(Protocol):
 
     def __call__(self, act: Callable[[T], None], items: Iterable[T], /) -> None:
         """Return when all are done."""
-
-
-class ServiceManager(Protocol):
-    """Who started the agent and watches over it: systemd, or nobody. Raises nothing."""
-
-    @property
-    def is_there(self) -> bool:
-        """Whether anybody listens."""
-
-    @property
-    def watchdog_s(self) -> float | None:
-        """So often at least `alive` has to be said; None: nobody waits for it."""
-
-    def ready(self) -> None:
-        """The start, or a reload, is over."""
-
-    def status(self, line: str) -> None:
-        """One line of truth for `systemctl status`."""
-
-    def alive(self) -> None:
-        """Every thread gets on."""
-
-    def reloading(self) -> None:
-        """The settings are being read again."""
-
-    def stopping(self) -> None:
-        """The end has begun; it cannot be taken back."""
-
-    def extend(self, seconds: float) -> None:
-        """The start or the end under way needs so long from now on."""
-
-
-class Controls(Protocol):
-    """What the control socket may ask of a running agent; every method may be called from any thread."""
-
-    def status(self) -> AgentStatus:
-        """What it is doing now."""
-
-    def history(self, limit: int) -> list[PastJob]:
-        """The jobs that are over, the last first. Raises `DiskTrouble`."""
-
-    def read_log(self, job_id: int, *, follow: bool, stop: Stop) -> Iterator[bytes]:
-        """The log of a job under way, or the end of a past one's.
-
-        Raises `LookupError`, `HostTrouble`, `Stopped`.
-        """
-
-    def steer(self, mode: Mode) -> None:
-        """The owner asks for this. Raises `DiskTrouble`."""
-
-    def reload(self) -> tuple[str, ...]:
-        """Read the settings again; a sentence for each change. Raises `ConfigError`: all stays as it was."""

@@ -10,12 +10,13 @@ from dataclasses import replace
 
 from agent.core.errors import HostTrouble, JobFailed, JobGone, Stopped
 from agent.core.joblog import JobLog
-from agent.core.lifecycle import after_failure, after_gone, word_of
+from agent.core.lifecycle import after_failure, after_gone, after_return, word_of
 from agent.core.models import JobSpec, Phase, Record, Slot
 from agent.core.retry import delay_after
 from agent.core.stopping import Stop
 from agent.heartbeat import Heartbeat
-from agent.phases import Tools, Work
+from agent.phases import Work
+from agent.toolbox import Tools
 from agent.track import Track
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Runner:
         self.track = Track(record, slot, tools.progress, tools.policy.allowed_silence_s)
         self._is_recovered = is_recovered
         self._may_be_sent = is_recovered
+        self._wanted_back = ""
         self._log = JobLog(log, record.job_id)
         # A fresh job speaks once it is in the journal: what was never written down was never ours to lose.
         self._pulse = heartbeat.add(record.job_id, word_of(record.phase) if is_recovered else None)
@@ -64,6 +66,14 @@ class Runner:
                 self._log.info("Leaving it in phase %s for the next start.", self.record.phase)
             finally:
                 self._heartbeat.remove(self._pulse)
+
+    def release(self, reason: str) -> bool:
+        """Give the job back to the queue; False if it is too late, for its container has ended."""
+        if self.record.phase not in {Phase.STAGING_IN, Phase.RUNNING}:
+            return False
+        self._wanted_back = reason
+        self._stop.set()
+        return True
 
     def _persist(self, act: Callable[[], None]) -> None:
         """Do it, again and again while the host is in trouble. Raises `Stopped` when the agent stops."""
@@ -102,9 +112,12 @@ class Runner:
         except JobGone:
             self._let_go()
         except Stopped:
-            if not self._pulse.gone.is_set():
+            if self._pulse.gone.is_set():
+                self._let_go()
+            elif self._wanted_back and not self._agent_stop.is_set():
+                self._save(after_return(self.record, self._wanted_back))
+            else:
                 raise
-            self._let_go()
 
     def _let_go(self) -> None:
         self._log.info("It is not ours any more (deleted or given away); cleaning up.")
@@ -118,7 +131,8 @@ class Runner:
 
     def _wait(self, delay_s: float) -> bool:
         """Sleep; True if the agent stops. News that the job is gone ends the sleep, not the work."""
-        (self._agent_stop if self._pulse.gone.is_set() else self._stop).wait(delay_s)
+        is_over = self._pulse.gone.is_set() or self._wanted_back
+        (self._agent_stop if is_over else self._stop).wait(delay_s)
         return self._agent_stop.is_set()
 
     def _save(self, record: Record) -> None:

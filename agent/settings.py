@@ -5,91 +5,44 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from agent.core.engine_models import ImagePull
 from agent.core.errors import ConfigError
-from agent.core.models import ImagePull
 from agent.core.sources import Choice, EnvFile, choose, parse_env_file
+from agent.core.values import (
+    bare_token,
+    check_absolute,
+    check_capabilities,
+    check_docker_host,
+    check_url,
+    lower,
+    seconds_of,
+    words_of,
+)
 from agent.core.wire import one_line
 
 SYSTEM_ENV_FILE = Path("/etc/decode-agent/agent.env")
 SECRETS = frozenset({"ACCESS_TOKEN", "PASSWORD"})
 _SHOWN_CHARS = 80
 _NO_DEFAULT = "default_factory_not_called"  # follows from the error of another setting
-_UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+|\d+(?:\.\d+)?", re.ASCII)
-_CAPABILITY = re.compile(r"(?!ALL$)[A-Z][A-Z_]+")
 _USERINFO = re.compile(r"//[^/?#]*@")
-
-
-def _seconds_of(text: Any) -> Any:
-    """`90`, `90s`, `12h`, `1h30m` in seconds."""
-    if not isinstance(text, str):
-        return text
-    text = text.replace(" ", "").lower()
-    if not _DURATION.fullmatch(text):
-        raise ValueError("not a duration")
-    parts = re.findall(r"([\d.]+)([smhd]?)", text)
-    return sum(float(number) * _UNIT_S[unit] for number, unit in parts)
-
-
-def _words_of(text: Any) -> Any:
-    return tuple(re.findall(r"[^\s,]+", text)) if isinstance(text, str) else text
-
-
-def _lower(text: Any) -> Any:
-    return text.strip().lower() if isinstance(text, str) else text
-
-
-def _check_url(url: str) -> str:
-    parts = urlsplit(url)  # raises ValueError itself for `http://[`
-    is_plain = not (parts.username or parts.query or parts.fragment or re.search(r"\s", url))
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not is_plain or parts.port == 0:
-        raise ValueError("not a URL of a service")
-    return url.rstrip("/")
-
-
-def _check_capabilities(names: tuple[str, ...]) -> tuple[str, ...]:
-    bare = tuple(name.upper().removeprefix("CAP_") for name in names)
-    if not all(map(_CAPABILITY.fullmatch, bare)):
-        raise ValueError("not a capability")
-    return bare
-
-
-def bare_token(text: str) -> str:
-    """The token as it is sent, without what is often copied along with it. ValueError if it is none."""
-    token = text.strip().removeprefix("Bearer ").strip()
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise ValueError("not a token")
-    return token
 
 
 def _check_token(token: SecretStr) -> SecretStr:
     return SecretStr(bare_token(token.get_secret_value()))
 
 
-def _check_absolute(path: Path) -> Path:
-    if not path.is_absolute() or "\0" in str(path) or ".." in path.parts:
-        raise ValueError("not an absolute path")
-    return path
-
-
-def _check_docker_host(url: str) -> str:
-    if not re.fullmatch(r"unix:///[^\s?#]+|tcp://[^\s/?#@]+:\d{1,5}", url):
-        raise ValueError("not where Docker listens")
-    return url
-
-
-Seconds = Annotated[float, BeforeValidator(_seconds_of)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_words_of)]
-Url = Annotated[str, AfterValidator(_check_url)]
+Seconds = Annotated[float, BeforeValidator(seconds_of)]
+Words = Annotated[tuple[str, ...], BeforeValidator(words_of)]
+Url = Annotated[str, AfterValidator(check_url)]
 Token = Annotated[SecretStr, AfterValidator(_check_token)]
-AbsolutePath = Annotated[Path, AfterValidator(_check_absolute)]
+AbsolutePath = Annotated[Path, AfterValidator(check_absolute)]
 _URL = "a URL that begins with https:// or http://, without user name, query or fragment"
 _PATH = "an absolute path without .."
 
@@ -125,15 +78,15 @@ class Settings(BaseSettings):
     )
     path_base: str | None = None
 
-    docker_host: Annotated[str, AfterValidator(_check_docker_host)] = Field(
+    docker_host: Annotated[str, AfterValidator(check_docker_host)] = Field(
         "unix:///var/run/docker.sock", description="unix:///PATH or tcp://HOST:PORT"
     )
-    image_pull: Annotated[ImagePull, BeforeValidator(_lower)] = Field(
+    image_pull: Annotated[ImagePull, BeforeValidator(lower)] = Field(
         ImagePull.ALWAYS, description="always, missing or never"
     )
     image_pull_idle: Seconds = Field(120.0, ge=1, le=86400, description="a number of seconds from 1 to 86400")
     allowed_images: Words = ()
-    gpus: Annotated[Literal["all", "none"], BeforeValidator(_lower)] = Field("all", description="all or none")
+    gpus: Annotated[Literal["all", "none"], BeforeValidator(lower)] = Field("all", description="all or none")
 
     job_network: str = Field(
         "bridge",
@@ -144,7 +97,7 @@ class Settings(BaseSettings):
     job_cpus: float | None = Field(None, gt=0, le=4096, description="a number of cores over 0")
     job_shm_mib: int | None = Field(None, ge=1, description="a whole number of MiB from 1 on")
     job_pids: int = Field(4096, ge=64, le=4194304, description="a whole number from 64 to 4194304")
-    job_capabilities: Annotated[Words, AfterValidator(_check_capabilities)] = Field(
+    job_capabilities: Annotated[Words, AfterValidator(check_capabilities)] = Field(
         (), description="names of Linux capabilities such as SYS_PTRACE, but not ALL"
     )
     job_max_runtime: Seconds | None = Field(
@@ -152,6 +105,7 @@ class Settings(BaseSettings):
         gt=0,
         description=("a time over 0 such as 12h, 90m, 2d or a number of seconds; leave it out for no limit"),
     )
+    job_stall_warn: Seconds = Field(3600.0, ge=0, le=604800, description="a time up to 7d, or 0 for never")
     job_log_mib: int = Field(256, ge=1, le=102400, description="a whole number of MiB from 1 to 102400")
     job_stop_grace: Seconds = Field(10.0, ge=0, le=120, description="a number of seconds from 0 to 120")
 
@@ -160,7 +114,12 @@ class Settings(BaseSettings):
     transfer_floor_kib_s: float = Field(1.0, ge=0, le=1048576, description="a number of KiB/s from 0 on")
     retry_budget: Seconds = Field(900.0, ge=0, le=604800, description="a time up to 7d, such as 15m")
 
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+    min_free_disk_gib: float = Field(10.0, ge=0, le=1048576, description="a number of GiB from 0 on")
+    leftover_grace: Seconds = Field(600.0, ge=0, le=604800, description="a time up to 7d, such as 10m")
+    host_patience: Seconds = Field(1800.0, ge=0, le=604800, description="a time up to 7d, such as 30m")
+    host_failures: int = Field(3, ge=1, le=100, description="a whole number from 1 to 100")
+
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = Field(
         "info", description="debug, info, warning or error"
     )
 

@@ -18,6 +18,7 @@ from agent.ports import Each, JobApi, JobFolder, Progress, Task, Transfer
 
 T = TypeVar("T")
 
+_WORDS = {Verdict.FINISHED: Word.FINISHED, Verdict.ERROR: Word.ERROR, Verdict.RETURNED: Word.QUEUED}
 _DETAILS_REFUSED = {400, 413, 414, 422, 431}
 """What a server answers that cannot take so long or so odd a query."""
 
@@ -173,7 +174,7 @@ def report(api: JobApi, job_id: int, verdict: Verdict, details: str, *, may_be_s
     """
     if verdict is Verdict.GONE:
         return
-    word = Word(verdict.value)
+    word = _WORDS[verdict]
     if may_be_sent and api.status(job_id) is word:
         return
     try:

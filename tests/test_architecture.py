@@ -15,10 +15,11 @@ AGENT_FILES = [path for path in FILES if path.is_relative_to(ROOT / "agent")]
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 40
 
-_BASE = {"core", "ports"}
+_BASE = {"core", "ports", "ports_host"}
 MAY_IMPORT = {
     "core": {"core"},
     "ports": {"core"},
+    "ports_host": {"core"},
     "adapters": _BASE,
     "settings": {"core"},
     "steps": _BASE,
@@ -29,13 +30,15 @@ MAY_IMPORT = {
     "owner": _BASE,
     "wakeup": set(),
     "wishes": {"core"},
-    "phases": _BASE | {"steps", "heartbeat", "parallel", "track"},
-    "runner": _BASE | {"steps", "heartbeat", "parallel", "phases", "track"},
+    "toolbox": _BASE,
+    "watching": _BASE | {"toolbox", "track"},
+    "phases": _BASE | {"steps", "heartbeat", "parallel", "toolbox", "track", "watching"},
+    "runner": _BASE | {"steps", "heartbeat", "parallel", "phases", "toolbox", "track"},
     "recover": _BASE | {"steps", "heartbeat"},
-    "crew": _BASE | {"heartbeat", "phases", "runner", "track"},
+    "crew": _BASE | {"heartbeat", "runner", "toolbox", "track"},
     "looking": _BASE | {"steps", "recover"},
     "daemon": _BASE
-    | {"heartbeat", "phases", "recover", "heard", "owner", "wakeup", "wishes", "crew", "looking"},
+    | {"heartbeat", "toolbox", "recover", "heard", "owner", "wakeup", "wishes", "crew", "looking"},
     "desk": _BASE | {"daemon"},
 }
 """Who may import whom below `agent`; `cli` may import all."""

@@ -19,7 +19,7 @@ from agent.adapters.control_http import BUSY, Exchange
 from agent.adapters.control_socket import bound_socket, peer_of, trusted_groups
 from agent.core.control_api import Refused, may_ask
 from agent.core.stopping import Stop
-from agent.ports import Controls
+from agent.ports_host import Controls
 
 log = logging.getLogger(__name__)
 

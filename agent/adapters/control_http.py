@@ -14,7 +14,7 @@ from agent import __version__
 from agent.core import control_api as api
 from agent.core.stopping import Stop
 from agent.core.wire import one_line
-from agent.ports import Controls
+from agent.ports_host import Controls
 
 log = logging.getLogger(__name__)
 

@@ -4,30 +4,36 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import requests
 from docker import APIClient
 from docker.auth import get_config_header, resolve_repository_name
-from docker.errors import APIError, DockerException, InvalidRepository, NotFound, StreamParseError
+from docker.errors import APIError, NotFound
 from docker.utils import parse_repository_tag
-from urllib3.exceptions import HTTPError
 
+from agent.adapters.docker_engine_errors import translated
 from agent.adapters.docker_engine_oom import OomWatch, sleep
 from agent.adapters.docker_engine_stream import Stream, open_stream
 from agent.core import engine_faults as faults
 from agent.core.container import LABEL_JOB
 from agent.core.engine_api import create_body, fact_of, log_of
-from agent.core.errors import AgentError, DiskTrouble, EngineTrouble, JobFailed, Stopped
-from agent.core.models import ContainerExit, ContainerFact, ContainerPlan, ContainerStatus, ImagePull
+from agent.core.engine_models import (
+    Activity,
+    ContainerExit,
+    ContainerFact,
+    ContainerPlan,
+    ContainerStatus,
+    EngineInfo,
+    ImagePull,
+)
+from agent.core.errors import DiskTrouble, EngineTrouble, JobFailed, Stopped
 from agent.core.pull import pulled
 from agent.core.stopping import Stop
 from agent.ports import Progress
@@ -36,10 +42,6 @@ log = logging.getLogger(__name__)
 
 _LOOK_AGAIN_S = 30.0  # a wait looks at the container itself this often, whatever the stream says
 _PAUSE_S = 0.1  # before it asks again after the stream ended for nothing
-
-_FOREIGN = (DockerException, StreamParseError, HTTPError, HTTPException, OSError, ValueError)
-
-Judge = Callable[[str], AgentError]
 
 
 class DockerEngine:
@@ -74,12 +76,22 @@ class DockerEngine:
 
     def ping(self) -> str:
         """The engine's version, if it answers."""
-        with _translated("asking for its version"):
+        with translated("asking for its version"):
             client = self._client()
             says = client.version(api_version=False)
             if says.get("ApiVersion") != client.api_version:  # Docker was updated: agree anew
                 self._api = None
             return str(says.get("Version"))
+
+    def info(self) -> EngineInfo:
+        """What the engine says of itself."""
+        with translated("asking for its state"):
+            says = self._client().info()
+            return EngineInfo(
+                str(says.get("ServerVersion")),
+                keeps_containers=bool(says.get("LiveRestoreEnabled")),
+                data_root=str(says.get("DockerRootDir") or ""),
+            )
 
     def ensure_image(self, image: str, policy: ImagePull, *, stop: Stop, progress: Progress) -> None:
         """Have the image here. A copy that is here serves whenever the registry does not give it."""
@@ -98,7 +110,7 @@ class DockerEngine:
 
     def _has_image(self, image: str) -> bool:
         doing = f"looking for the image {image}"
-        with _translated(doing, partial(faults.create_fault, image, doing)), suppress(NotFound):
+        with translated(doing, partial(faults.create_fault, image, doing)), suppress(NotFound):
             self._client().inspect_image(image)
             return True
         return False
@@ -109,7 +121,7 @@ class DockerEngine:
         repository, tag = parse_repository_tag(image)
         path = "/images/create?" + urlencode({"fromImage": repository, "tag": tag or "latest"})
         with (
-            _translated(f"pulling the image {image}", judge, stop),
+            translated(f"pulling the image {image}", judge, stop),
             progress.task(f"image {image}", None) as task,
             self._stream("POST", path, stop, self._pull_idle_s, self._login(repository)) as stream,
         ):
@@ -133,13 +145,13 @@ class DockerEngine:
             log.debug("Container %s is there already and %s.", plan.name, fact.status)
             return fact
         doing = f"starting container {plan.name}"
-        with _translated(doing, partial(faults.start_fault, doing)):
+        with translated(doing, partial(faults.start_fault, doing)):
             self._client().start(plan.name)
         return self._present(plan.name)
 
     def _create(self, plan: ContainerPlan) -> None:
         doing = f"creating container {plan.name}"
-        with _translated(doing, partial(faults.create_fault, plan.image, doing)):
+        with translated(doing, partial(faults.create_fault, plan.image, doing)):
             try:
                 self._client().create_container_from_config(create_body(plan), plan.name)
             except APIError as error:
@@ -148,7 +160,7 @@ class DockerEngine:
 
     def look(self, name: str) -> ContainerFact | None:
         """What the engine knows of the container; None: nothing."""
-        with _translated(f"looking at container {name}"), suppress(NotFound):
+        with translated(f"looking at container {name}"), suppress(NotFound):
             return fact_of(self._client().inspect_container(name))
         return None
 
@@ -165,9 +177,17 @@ class DockerEngine:
             raise EngineTrouble(f"there is no container {name}")
         return fact
 
+    def activity(self, name: str) -> Activity:
+        """What the container has done so far."""
+        with translated(f"looking at what container {name} does"):
+            stats = self._client().stats(name, stream=False)
+            cpu_s = stats["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9
+            tail = self._client().logs(name, timestamps=True, tail=1)
+        return Activity(cpu_s, tail[:64].decode("ascii", "replace"))
+
     def list_ours(self) -> list[ContainerFact]:
         """All containers that carry our labels, those of other agents too."""
-        with _translated("listing the containers"):
+        with translated("listing the containers"):
             found = self._client().containers(all=True, quiet=True, filters={"label": [LABEL_JOB]})
         return [fact for each in found if (fact := self.look(str(each["Id"])))]
 
@@ -180,7 +200,7 @@ class DockerEngine:
         path = f"/containers/{name}/wait?condition=not-running"
         with self._watch_memory(name) as memory:
             while True:
-                with suppress(Stopped), _translated(f"waiting for container {name}", stop=stop):
+                with suppress(Stopped), translated(f"waiting for container {name}", stop=stop):
                     with self._stream("POST", path, stop) as stream:
                         ended = self._watch(name, stream, memory, deadline, stop)
                     if ended is not None:
@@ -191,7 +211,7 @@ class DockerEngine:
                 stop.wait(_PAUSE_S)
 
     def _watch_memory(self, name: str) -> OomWatch:
-        with _translated(f"looking at container {name}"), suppress(NotFound):
+        with translated(f"looking at container {name}"), suppress(NotFound):
             details = self._client().inspect_container(name)
             return OomWatch(str(details["Id"]), int(details["State"]["Pid"]))
         raise EngineTrouble(f"there is no container {name}")
@@ -229,7 +249,7 @@ class DockerEngine:
         self._present(name)
         path = f"/containers/{name}/logs?stdout=1&stderr=1&follow={follow:d}"
         with (
-            _translated(f"reading the log of container {name}", stop=stop),
+            translated(f"reading the log of container {name}", stop=stop),
             self._stream("GET", path, stop) as stream,
         ):
             if follow:
@@ -241,7 +261,7 @@ class DockerEngine:
         fact = self._ours(name)
         if fact is None or fact.status in {ContainerStatus.CREATED, ContainerStatus.EXITED}:
             return
-        with _translated(f"ending container {name}"), suppress(NotFound):
+        with translated(f"ending container {name}"), suppress(NotFound):
             if fact.status is ContainerStatus.PAUSED:  # Docker ends no paused container
                 self._client().unpause(name)
             self._client().stop(name, timeout=math.ceil(grace_s))
@@ -249,7 +269,7 @@ class DockerEngine:
     def remove(self, name: str) -> None:
         """Kill and remove the container; harmless if it is gone."""
         self.kill(name, grace_s=0)
-        with _translated(f"removing container {name}"), suppress(NotFound):
+        with translated(f"removing container {name}"), suppress(NotFound):
             try:
                 self._client().remove_container(name, v=True, force=True)
             except APIError as error:
@@ -265,24 +285,3 @@ class DockerEngine:
         idle_s = idle_s or self._timeout_s
         with open_stream(self._base_url, method, path, stop=stop, idle_s=idle_s, headers=headers) as stream:
             yield stream
-
-
-@contextmanager
-def _translated(doing: str, judge: Judge | None = None, stop: Stop | None = None) -> Iterator[None]:
-    """The one place where foreign errors become ours; `judge` says what the engine's refusals mean."""
-    try:
-        yield
-    except _FOREIGN as error:
-        if stop is not None:
-            stop.check()
-        raise _fault_of(error, doing, judge or partial(faults.engine_fault, doing)) from error
-
-
-def _fault_of(error: Exception, doing: str, judge: Judge) -> AgentError:
-    match error:
-        case APIError() | InvalidRepository():
-            return judge(str(getattr(error, "explanation", None) or error))
-        case requests.Timeout() | TimeoutError():
-            return EngineTrouble(f"Docker did not answer in time ({doing})")
-        case _:
-            return EngineTrouble(f"Docker cannot be reached ({doing}): {faults.cause_of(error)}")

@@ -46,15 +46,17 @@ def check_schema(db: sqlite3.Connection, path: Path) -> int:
 def migrate(db: sqlite3.Connection, path: Path) -> None:
     """Bring the database to the newest schema, in one transaction; whoever is told of an error closes it."""
     version = check_schema(db, path)
-    if version == SCHEMA_VERSION:
+    known = set(db.execute("SELECT before, after FROM transitions")) if version else set()
+    new = {(before.value, after.value) for before, legal in LEGAL.items() for after in legal} - known
+    if version == SCHEMA_VERSION and not new:
         return
     db.execute("BEGIN IMMEDIATE")
     if version < 1:
         _run(db, _SCHEMA_1)
-        rows = [(before.value, after.value) for before, legal in LEGAL.items() for after in legal]
-        db.executemany("INSERT INTO transitions VALUES (?, ?)", rows)
-    _run(db, _SCHEMA_2)
-    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    if version < SCHEMA_VERSION:
+        _run(db, _SCHEMA_2)
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    db.executemany("INSERT INTO transitions VALUES (?, ?)", sorted(new))  # an older agent lives with more
     db.execute("COMMIT")
 
 

@@ -21,7 +21,7 @@ _MICRO = 1_000_000
 
 
 class Systemd:
-    """Fulfils `agent.ports.ServiceManager`; used by one thread at a time.
+    """Fulfils `agent.ports_host.ServiceManager`; used by one thread at a time.
 
     A socket that does not take our messages is complained of once, and tried again with the next one.
     """
@@ -84,7 +84,7 @@ class Systemd:
 
 
 class Nobody:
-    """Fulfils `agent.ports.ServiceManager` where nobody listens."""
+    """Fulfils `agent.ports_host.ServiceManager` where nobody listens."""
 
     is_there = False
     watchdog_s: float | None = None

@@ -23,9 +23,9 @@ from agent.daemon import START_S, Daemon, Ending, Renewed, Station
 from agent.desk import Desk
 from agent.heard import HeardApi
 from agent.heartbeat import Heartbeat
-from agent.phases import Tools
-from agent.ports import ServiceManager
+from agent.ports_host import ServiceManager
 from agent.settings import Settings
+from agent.toolbox import Tools
 from agent.wakeup import WakeUp
 
 _KIB = 1024

@@ -21,8 +21,9 @@ from agent.cli.connect import connect, log_in, prove_worker, read
 from agent.cli.exits import Exit
 from agent.core.errors import AgentError, ConfigError, NotConfirmed
 from agent.core.sources import EnvFile
+from agent.core.values import bare_token
 from agent.core.wire import one_line
-from agent.settings import Loaded, Settings, bare_token, read_env_file
+from agent.settings import Loaded, Settings, read_env_file
 
 _PERSON_LIMIT_S = 120.0  # a person may have to type the password of the desktop's keyring first
 _ANSWER_MAX_CHARS = 64 * 1024

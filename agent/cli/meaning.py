@@ -18,8 +18,8 @@ from agent.core.reloading import sentences_of
 from agent.core.slots import Machine, slots_of
 from agent.daemon import Renewed
 from agent.looking import Options
-from agent.phases import Policy
 from agent.settings import SECRETS, Settings
+from agent.toolbox import Policy
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +38,15 @@ LIVE = frozenset(
         "JOB_PIDS",
         "JOB_CAPABILITIES",
         "JOB_MAX_RUNTIME",
+        "JOB_STALL_WARN",
         "JOB_LOG_MIB",
         "JOB_STOP_GRACE",
         "TRANSFERS",
         "RETRY_BUDGET",
+        "MIN_FREE_DISK_GIB",
+        "LEFTOVER_GRACE",
+        "HOST_PATIENCE",
+        "HOST_FAILURES",
         "LOG_LEVEL",
     }
 )
@@ -109,6 +114,9 @@ def policy_of(settings: Settings) -> Policy:
         stop_grace_s=settings.job_stop_grace,
         transfers=settings.transfers,
         transfer_budget_s=settings.retry_budget,
+        host_patience_s=settings.host_patience,
+        stall_warn_s=settings.job_stall_warn,
+        min_free_bytes=int(settings.min_free_disk_gib * 1024**3),
         allowed_silence_s=silence_allowed_s(
             settings.image_pull_idle, settings.transfer_timeout, settings.job_stop_grace
         ),

@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from agent.core.engine_models import ContainerPlan
 from agent.core.errors import JobFailed
-from agent.core.models import ContainerPlan, Job, Slot
+from agent.core.models import Job, Slot
 from agent.core.shell import plain_mkdirs
 
 _Number = TypeVar("_Number", int, float)

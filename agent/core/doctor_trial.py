@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 from agent.core.container import CAPABILITIES
 from agent.core.doctor_gpu import InsideFacts
-from agent.core.models import ContainerPlan
+from agent.core.engine_models import ContainerPlan
 
 LABEL = "decode-agent.selftest"
 EXIT_CODE = 7  # no shell ends with it by itself

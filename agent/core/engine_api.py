@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agent.core.container import LABEL_AGENT, LABEL_JOB, MOUNT
-from agent.core.models import ContainerExit, ContainerFact, ContainerPlan, ContainerStatus
+from agent.core.engine_models import ContainerExit, ContainerFact, ContainerPlan, ContainerStatus
 
 _MIB = 1024 * 1024
 _LOG_FILES = 2  # json-file rotates only if it may keep more than one

@@ -6,8 +6,8 @@ Docker tells most of it in words alone: the texts are those of dockerd 20.10 to 
 import re
 
 from agent.core.container import container_name
+from agent.core.engine_models import ContainerFact
 from agent.core.errors import AgentError, DiskTrouble, EngineTrouble, JobFailed
-from agent.core.models import ContainerFact
 from agent.core.wire import one_line
 
 _NO_SPACE = "no space left on device"

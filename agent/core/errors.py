@@ -8,6 +8,8 @@ AgentError
 │   │   └── NotConfirmed its login is right, but no administrator made it a worker yet: 403
 │   ├── StorageTrouble   a file's URL answers an error, stalls or cuts off
 │   ├── EngineTrouble    Docker is away, hangs or fails for reasons of its own
+│   │   ├── ImageMissing the image was here and is there no more
+│   │   └── Unkillable   a container that SIGKILL does not end
 │   └── DiskTrouble      no space, no permission, a broken disk
 ├── ServiceTrouble       the running agent refuses or fails what a command asked of it
 │   └── ServiceDown      no agent listens on the control socket
@@ -65,6 +67,14 @@ class StorageTrouble(HostTrouble):
 
 class EngineTrouble(HostTrouble):
     """Docker is away, hangs or fails for reasons that are not the job's."""
+
+
+class ImageMissing(EngineTrouble):
+    """Somebody removed the image between its pull and the container's start."""
+
+
+class Unkillable(EngineTrouble):
+    """A container runs on after SIGKILL: its process hangs in the kernel (state D), its GPU is lost."""
 
 
 class DiskTrouble(HostTrouble):

@@ -14,21 +14,28 @@ class Gate(StrEnum):
     ENGINE = "engine"  # a claimed job could not run
     DISK = "disk"  # the journal cannot be read
     LEFTOVERS = "leftovers"  # a container from before may still hold the GPU
+    ROOM = "room"  # the disk is nearly full
+    RESTING = "resting"  # too many jobs in a row failed by this machine's fault
 
 
-TROUBLES = frozenset({Gate.ENGINE, Gate.DISK})
+TROUBLES = frozenset({Gate.ENGINE, Gate.DISK, Gate.ROOM, Gate.RESTING})
 """Those that are nobody's wish: the agent is degraded while one is closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known when a job could be claimed. The troubles are empty where all is well."""
+    """What is known when a job could be claimed. The troubles are empty where all is well.
+
+    `lack_of_room`, `resting`: sentences; the latter only if every free slot rests.
+    """
 
     leftovers_unknown: bool
     engine_trouble: str
     took_its_one_job: bool
     mode: Mode = Mode.TAKING
     disk_trouble: str = ""
+    lack_of_room: str = ""
+    resting: str = ""
 
 
 def closed_gates(facts: Facts) -> dict[Gate, str]:
@@ -42,6 +49,8 @@ def closed_gates(facts: Facts) -> dict[Gate, str]:
             Gate.LEFTOVERS,
             "containers from before are not looked through yet" if facts.leftovers_unknown else "",
         ),
+        (Gate.ROOM, facts.lack_of_room),
+        (Gate.RESTING, facts.resting),
     )
     return {gate: reason for gate, reason in gates if reason}
 

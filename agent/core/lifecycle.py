@@ -2,19 +2,21 @@
 
 from dataclasses import dataclass, replace
 
-from agent.core.models import ContainerExit, Outcome, Phase, Record, Verdict, Word
+from agent.core.engine_models import ContainerExit
+from agent.core.models import Outcome, Phase, Record, Verdict, Word
 from agent.core.wire import DETAILS_MAX_CHARS
 
 LOG_TAIL_LINES = 20
 
 LEGAL: dict[Phase, frozenset[Phase]] = {
-    Phase.STAGING_IN: frozenset({Phase.RUNNING, Phase.STAGING_OUT, Phase.DONE}),
-    Phase.RUNNING: frozenset({Phase.STAGING_IN, Phase.STAGING_OUT, Phase.DONE}),
+    Phase.STAGING_IN: frozenset({Phase.RUNNING, Phase.STAGING_OUT, Phase.REPORTING, Phase.DONE}),
+    Phase.RUNNING: frozenset({Phase.STAGING_IN, Phase.STAGING_OUT, Phase.REPORTING, Phase.DONE}),
     Phase.STAGING_OUT: frozenset({Phase.REPORTING, Phase.DONE}),
     Phase.REPORTING: frozenset({Phase.DONE}),
     Phase.DONE: frozenset(),
 }
-"""Which phase may follow which; back to the start if the container vanished, DONE from anywhere if gone."""
+"""Which phase may follow which: back to the start if the host's trouble ended the container, to REPORTING
+from anywhere if the job is given back, DONE from anywhere if gone."""
 
 _MEANINGS = {
     126: "the command cannot be executed",
@@ -84,6 +86,11 @@ def after_failure(record: Record, reason: str) -> Record:
     """The record of a job that failed by its own fault: what there is gets uploaded, then reported."""
     phase = Phase.REPORTING if record.phase is Phase.STAGING_OUT else Phase.STAGING_OUT
     return replace(with_outcome(record, Outcome(Verdict.ERROR, reason)), phase=phase)
+
+
+def after_return(record: Record, reason: str) -> Record:
+    """The record of a job that is given back to the queue; what it has done so far is thrown away."""
+    return replace(record, phase=Phase.REPORTING, outcome=Outcome(Verdict.RETURNED, reason))
 
 
 def after_gone(record: Record) -> Record:

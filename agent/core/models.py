@@ -5,6 +5,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
+from agent.core.engine_models import EngineLife
+
 
 class Word(StrEnum):
     """The API's words for a job's state, as PUT and GET /jobs/{id}/status use them."""
@@ -102,11 +104,15 @@ class Phase(StrEnum):
 
 
 class Verdict(StrEnum):
-    """How a job ended for its user; GONE is never told to anyone."""
+    """How a job ended here. FINISHED and ERROR are its user's; GONE is never told to anyone.
+
+    RETURNED: given back to the queue, for this machine could not do it or its owner wanted it back.
+    """
 
     FINISHED = "finished"
     ERROR = "error"
     GONE = "gone"
+    RETURNED = "returned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +130,9 @@ class Record:
     """All that the journal knows of one job; times are unix seconds.
 
     `spec` is None for a job whose spec was refused. `container_started`: the container was seen running
-    once, so that one that is missing now has vanished. `notes`: lines for the report, beside the reason.
+    once, so that one that is missing now has vanished; `life`: that of the engine then. `attempts`: how often
+    one was started. `ending`: why the agent itself ended it, written down before it did. `notes`: lines for
+    the report, beside the reason.
     """
 
     job_id: int
@@ -136,6 +144,8 @@ class Record:
     attempts: int = 0
     outcome: Outcome | None = None
     notes: tuple[str, ...] = ()
+    life: EngineLife | None = None
+    ending: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,68 +209,3 @@ class Upload:
     base_path: str
     name: str
     file: OutputFile
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerPlan:
-    """Everything the engine is told about one job's container; sizes in MiB.
-
-    `entrypoint` and `command` are None where the image's own counts. `folder` is the absolute path on
-    the host that the container sees as `/files`. `cpus` is a number of cores, 0 for no limit.
-    """
-
-    name: str
-    image: str
-    entrypoint: tuple[str, ...] | None
-    command: tuple[str, ...] | None
-    env: tuple[tuple[str, str], ...]
-    labels: tuple[tuple[str, str], ...]
-    folder: str
-    memory_mib: int
-    cpus: float
-    shm_mib: int
-    pids: int
-    network: str
-    capabilities: tuple[str, ...]
-    log_max_mib: int
-    gpu_uuids: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerExit:
-    """How a container ended; times are unix seconds, 0.0 where the engine knows none."""
-
-    code: int
-    oom_killed: bool
-    error: str
-    started_at: float
-    finished_at: float
-
-
-class ContainerStatus(StrEnum):
-    """What the engine says of a container; `restarting` cannot be, `dead` counts as exited."""
-
-    CREATED = "created"
-    RUNNING = "running"
-    PAUSED = "paused"
-    EXITED = "exited"
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerFact:
-    """One container of ours as the engine knows it. `exit` is set where `status` is EXITED."""
-
-    name: str
-    status: ContainerStatus
-    job_id: int | None
-    agent_id: str
-    started_at: float
-    exit: ContainerExit | None = None
-
-
-class ImagePull(StrEnum):
-    """When to ask the registry for an image that is here already."""
-
-    ALWAYS = "always"
-    MISSING = "missing"
-    NEVER = "never"

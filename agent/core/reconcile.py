@@ -3,7 +3,8 @@
 from collections.abc import Collection, Iterable
 from enum import Enum
 
-from agent.core.models import ContainerFact, ContainerStatus, Record
+from agent.core.engine_models import ContainerFact, ContainerStatus
+from agent.core.models import Record
 
 MAX_ATTEMPTS = 3
 """How often a container that vanished is started anew before the job is reported as failed."""

@@ -10,8 +10,9 @@ import pytest
 
 from agent.adapters.docker_engine import DockerEngine
 from agent.core.container import Limits, container_name, plan_container
+from agent.core.engine_models import ContainerStatus, ImagePull
 from agent.core.errors import EngineTrouble, JobFailed, Stopped
-from agent.core.models import AppSpec, ContainerStatus, HandlerSpec, ImagePull, Job, JobSpec, Slot
+from agent.core.models import AppSpec, HandlerSpec, Job, JobSpec, Slot
 from agent.core.stopping import Stop
 from tests.engine_host import IMAGES
 from tests.fakes.engine import FakeEngine, Script

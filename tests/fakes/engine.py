@@ -10,8 +10,17 @@ from pathlib import Path
 
 from agent.core.container import LABEL_AGENT, LABEL_JOB
 from agent.core.engine_faults import check_owner
+from agent.core.engine_models import (
+    Activity,
+    ContainerExit,
+    ContainerFact,
+    ContainerPlan,
+    ContainerStatus,
+    EngineInfo,
+    EngineLife,
+    ImagePull,
+)
 from agent.core.errors import DiskTrouble, EngineTrouble, JobFailed, Stopped
-from agent.core.models import ContainerExit, ContainerFact, ContainerPlan, ContainerStatus, ImagePull
 from agent.core.stopping import Stop
 from agent.ports import Progress
 
@@ -39,7 +48,7 @@ class FakeEngine:
     """Fulfils `ports.Engine`.
 
     Settings, to be changed at will: `images` (here), `registry` (to be pulled), `scripts` by job id,
-    `is_away` (dockerd does not answer), `is_registry_away`.
+    `is_away` (dockerd does not answer), `is_registry_away`, `engine_info`, `activities` by container name.
     What happened: `starts` by container name, `pulls`, `killed`, `removed` in order, `plans` by name.
     """
 
@@ -50,6 +59,8 @@ class FakeEngine:
         self.scripts: dict[int, Script] = {}
         self.is_away = False
         self.is_registry_away = False
+        self.engine_info = EngineInfo("0.0-fake", EngineLife("boot-1", "start-1"))
+        self.activities: dict[str, Activity] = {}
         self.starts: Counter[str] = Counter()
         self.pulls: list[str] = []
         self.killed: list[str] = []
@@ -97,7 +108,12 @@ class FakeEngine:
     def ping(self) -> str:
         """The engine's version, if it answers."""
         self._answer()
-        return "0.0-fake"
+        return self.engine_info.version
+
+    def info(self) -> EngineInfo:
+        """What the engine says of itself."""
+        self._answer()
+        return self.engine_info
 
     def ensure_image(self, image: str, policy: ImagePull, *, stop: Stop, progress: Progress) -> None:
         """Have the image here."""
@@ -166,6 +182,12 @@ class FakeEngine:
         """What the engine knows of the container; None: nothing."""
         self._answer()
         return self._facts.get(name)
+
+    def activity(self, name: str) -> Activity:
+        """What the container has done so far: what the test says."""
+        self._answer()
+        self._present(name)
+        return self.activities.get(name, Activity(0.0, ""))
 
     def list_ours(self) -> list[ContainerFact]:
         """All containers that carry our labels, those of other agents too."""

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from agent.core.engine_models import ImagePull
 from agent.core.errors import ApiTrouble, ConfigError
 from agent.core.health import BEAT_LIMIT_S, JOB_LIMIT_S
 from agent.core.intake import parse_job, record_of
-from agent.core.models import ImagePull, Phase, Slot
+from agent.core.models import Phase, Slot
 from agent.core.status import Health, Mode, health_of
 from agent.daemon import Daemon, Ending, Renewed
 from agent.heartbeat import Heartbeat

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from agent.core.engine_models import ContainerStatus
 from agent.core.errors import DiskTrouble, EngineTrouble
 from agent.core.intake import parse_job
-from agent.core.models import ContainerStatus, Outcome, Phase, Record, Verdict, Word
+from agent.core.models import Outcome, Phase, Record, Verdict, Word
 from agent.core.reconcile import MAX_ATTEMPTS
 from agent.core.stopping import Stop
 from agent.runner import UNEXPECTED_MAX

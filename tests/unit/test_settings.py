@@ -7,8 +7,8 @@ import pytest
 from dotenv.parser import parse_stream
 from pydantic import ValidationError
 
+from agent.core.engine_models import ImagePull
 from agent.core.errors import ConfigError
-from agent.core.models import ImagePull
 from agent.core.sources import choose, parse_env_file
 from agent.settings import NAMES, Settings, load_settings, read_settings
 

@@ -3,15 +3,16 @@
 from agent.adapters.job_folder import LocalJobFolder
 from agent.adapters.journal import SqliteJournal
 from agent.core.container import Limits
-from agent.core.models import ImagePull, Slot
+from agent.core.engine_models import ImagePull
+from agent.core.models import Slot
 from agent.core.retry import Backoff
 from agent.core.stopping import Stop
 from agent.daemon import Station
 from agent.heard import HeardApi
 from agent.heartbeat import Heartbeat
-from agent.phases import Policy, Tools
 from agent.runner import Runner
 from agent.steps import Unwatched
+from agent.toolbox import Policy, Tools
 from tests.fakes.api import FakeApi, FakeTransfer
 from tests.fakes.engine import FakeEngine
 

@@ -11,10 +11,11 @@ import docker.errors
 import pytest
 import requests
 
-from agent.adapters.docker_engine import DockerEngine, _translated
+from agent.adapters.docker_engine import DockerEngine
+from agent.adapters.docker_engine_errors import translated
 from agent.adapters.docker_engine_oom import OomWatch
+from agent.core.engine_models import ImagePull
 from agent.core.errors import AgentError, DiskTrouble, EngineTrouble, JobFailed, Stopped
-from agent.core.models import ImagePull
 from agent.core.stopping import Stop
 from tests.fakes.waiting import LONG_S, SOON_S, once, wait_until
 
@@ -59,9 +60,9 @@ def made(error):
 @pytest.mark.parametrize(
     "error", errors_of(docker.errors) + errors_of(requests.exceptions), ids=lambda error: error.__qualname__
 )
-def test_every_foreign_error_is_translated(error):
+def test_every_foreign_error_istranslated(error):
     """A library's update that brings a new error fails here, not in a lab at night."""
-    with pytest.raises(EngineTrouble, match="doing something"), _translated("doing something"):
+    with pytest.raises(EngineTrouble, match="doing something"), translated("doing something"):
         raise made(error)
 
 
@@ -70,13 +71,13 @@ def test_every_foreign_error_is_translated(error):
 )
 def test_so_are_those_that_leak_from_below(error):
     expected = EngineTrouble if not isinstance(error, EOFError) else EOFError
-    with pytest.raises(expected), _translated("doing something"):
+    with pytest.raises(expected), translated("doing something"):
         raise error
 
 
 @pytest.mark.parametrize("ours", [JobFailed("x"), DiskTrouble("x"), Stopped("x")])
 def test_our_own_errors_pass(ours):
-    with pytest.raises(AgentError) as caught, _translated("doing something"):
+    with pytest.raises(AgentError) as caught, translated("doing something"):
         raise ours
     assert caught.value is ours
 
@@ -85,7 +86,7 @@ def test_whatever_fails_after_a_stop_is_the_stop():
     """Hanging up makes reads fail in many ways."""
     stop = Stop()
     stop.set()
-    with pytest.raises(Stopped), _translated("doing something", stop=stop):
+    with pytest.raises(Stopped), translated("doing something", stop=stop):
         raise ConnectionResetError
 
 

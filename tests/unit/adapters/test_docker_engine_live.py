@@ -16,17 +16,9 @@ from agent.adapters import docker_engine
 from agent.adapters.docker_engine import DockerEngine
 from agent.adapters.docker_engine_oom import OomWatch
 from agent.core.container import Limits, plan_container
+from agent.core.engine_models import ContainerStatus, ImagePull
 from agent.core.errors import EngineTrouble, JobFailed, Stopped
-from agent.core.models import (
-    AppSpec,
-    ContainerStatus,
-    Gpu,
-    HandlerSpec,
-    ImagePull,
-    Job,
-    JobSpec,
-    Slot,
-)
+from agent.core.models import AppSpec, Gpu, HandlerSpec, Job, JobSpec, Slot
 from agent.core.stopping import Stop
 from tests.engine_host import IMAGES, tar_of_noise
 from tests.fakes.waiting import LONG_S, SOON_S, once, wait_until

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from agent.core.engine_api import create_body, fact_of, log_of, message_in, unix_time
-from agent.core.models import ContainerExit, ContainerFact, ContainerPlan, ContainerStatus
+from agent.core.engine_models import ContainerExit, ContainerFact, ContainerPlan, ContainerStatus
 from agent.core.pull import pulled
 
 PLAN = ContainerPlan(

@@ -3,8 +3,8 @@
 import pytest
 
 from agent.core import engine_faults as faults
+from agent.core.engine_models import ContainerFact, ContainerStatus
 from agent.core.errors import DiskTrouble, EngineTrouble, JobFailed
-from agent.core.models import ContainerFact, ContainerStatus
 
 IMAGE = "ghcr.io/lab/timeout-denied:1"
 OCI = "OCI runtime create failed: container_linux.go:380: starting container process caused: "

@@ -18,6 +18,8 @@ def test_every_gate_says_why():
             took_its_one_job=True,
             mode=Mode.PAUSED,
             disk_trouble="read-only",
+            lack_of_room="only 3.2 GiB are free",
+            resting="slot 0 rests",
         )
     )
     assert closed == {
@@ -26,6 +28,8 @@ def test_every_gate_says_why():
         Gate.DISK: "the disk does not serve: read-only",
         Gate.ENGINE: "Docker does not answer: it hangs",
         Gate.LEFTOVERS: "containers from before are not looked through yet",
+        Gate.ROOM: "only 3.2 GiB are free",
+        Gate.RESTING: "slot 0 rests",
     }
     assert set(closed) == set(Gate)
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from agent.core.engine_models import ContainerExit
 from agent.core.lifecycle import (
     DETAILS_MAX_CHARS,
     LEGAL,
@@ -16,7 +17,7 @@ from agent.core.lifecycle import (
     with_outcome,
     word_of,
 )
-from agent.core.models import ContainerExit, Outcome, Phase, Record, Verdict, Word
+from agent.core.models import Outcome, Phase, Record, Verdict, Word
 
 RECORD = Record(7, Phase.RUNNING, None, 0, 1000.0)
 LIMITS = RunLimits(8192, 12 * 3600.0)

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from agent.core.models import ContainerFact, ContainerStatus, Phase, Record
+from agent.core.engine_models import ContainerFact, ContainerStatus
+from agent.core.models import Phase, Record
 from agent.core.reconcile import MAX_ATTEMPTS, Find, find_for, orphans_of
 
 RECORD = Record(7, Phase.RUNNING, None, 0, 1000.0)
