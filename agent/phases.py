@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from time import time
 
-from agent.core.container import container_name, folders_to_make, plan_container
+from agent.core.adoption import note_of
+from agent.core.container import container_name, folders_to_make, plan_container, with_note
 from agent.core.engine_models import ContainerPlan
 from agent.core.errors import HostTrouble, JobFailed, JobGone
 from agent.core.joblog import JobLog
@@ -85,7 +86,7 @@ class Work:
                 self._save(record)
             case Find.ADOPT:
                 self._log.info("Adopting its container %s.", plan.name)
-        fact = engine.ensure_started(plan)
+        fact = engine.ensure_started(with_note(plan, note_of(record)))
         self._track.clear()
         self._track.began_at(fact.started_at)
         if not record.container_started:

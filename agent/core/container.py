@@ -3,7 +3,7 @@
 import fnmatch
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from agent.core.engine_models import ContainerPlan
@@ -17,6 +17,7 @@ MOUNT = "/files"
 LABEL_JOB = "decode-agent.job-id"
 LABEL_AGENT = "decode-agent.agent-id"
 LABEL_VERSION = "decode-agent.version"
+LABEL_NOTE = "decode-agent.job"
 
 # What root inside needs to write, own and hand over its files; everything else is dropped.
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
@@ -56,6 +57,11 @@ def container_name(job_id: int) -> str:
 def labels_of(job_id: int, agent_id: str, version: str) -> tuple[tuple[str, str], ...]:
     """What marks a container as ours, as this agent's and as this job's."""
     return ((LABEL_JOB, str(job_id)), (LABEL_AGENT, agent_id), (LABEL_VERSION, version))
+
+
+def with_note(plan: ContainerPlan, note: str) -> ContainerPlan:
+    """The plan of a container that tells what its job is (`core.adoption`)."""
+    return replace(plan, labels=(*plan.labels, (LABEL_NOTE, note))) if note else plan
 
 
 def is_image_allowed(image: str, patterns: Collection[str]) -> bool:

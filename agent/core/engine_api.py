@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from agent.core.container import LABEL_AGENT, LABEL_JOB, MOUNT
+from agent.core.container import LABEL_AGENT, LABEL_JOB, LABEL_NOTE, MOUNT
 from agent.core.engine_models import ContainerExit, ContainerFact, ContainerPlan, ContainerStatus
 
 _MIB = 1024 * 1024
@@ -87,6 +87,7 @@ def fact_of(details: Mapping[str, Any]) -> ContainerFact:
         agent_id=str(labels.get(LABEL_AGENT, "")),
         started_at=unix_time(str(state.get("StartedAt", ""))),
         exit=_exit_of(state) if status is ContainerStatus.EXITED else None,
+        job_note=str(labels.get(LABEL_NOTE, "")),
     )
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from agent.core.container import LABEL_AGENT, LABEL_JOB
+from agent.core.container import LABEL_AGENT, LABEL_JOB, LABEL_NOTE
 from agent.core.engine_faults import check_owner
 from agent.core.engine_models import (
     Activity,
@@ -147,7 +147,12 @@ class FakeEngine:
         labels = dict(plan.labels)
         self.plans[plan.name] = plan
         return ContainerFact(
-            plan.name, ContainerStatus.CREATED, int(labels[LABEL_JOB]), labels[LABEL_AGENT], 0.0
+            plan.name,
+            ContainerStatus.CREATED,
+            int(labels[LABEL_JOB]),
+            labels[LABEL_AGENT],
+            0.0,
+            job_note=labels.get(LABEL_NOTE, ""),
         )
 
     def _start(self, plan: ContainerPlan, fact: ContainerFact) -> ContainerFact:

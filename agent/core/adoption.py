@@ -1,0 +1,88 @@
+"""What a container's label says of its job, for an agent that lost its journal, and what becomes of both."""
+
+import json
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any
+
+from agent.core.engine_models import ContainerFact, ContainerStatus
+from agent.core.intake import parse_job
+from agent.core.models import Job, Phase, Record, Word
+
+NOTE_MAX_CHARS = 256 * 1024
+"""A job with a longer spec is given back if the journal is lost."""
+
+_VERSION = 1
+_LATEST = 1e11  # unix seconds of a far future
+
+
+class Fate(Enum):
+    """What to do about a job of ours that no record knows."""
+
+    ADOPT = "adopt"  # it is ours and its container tells how to go on
+    GIVE_BACK = "give back"  # it is ours, and nobody knows how to go on
+    REMOVE = "remove"  # not ours any more, or its verdict was said
+
+
+def note_of(record: Record) -> str:
+    """What the container of this job says of it; empty if that is too much for a label."""
+    if record.spec is None:
+        return ""
+    spec = record.spec.model_dump(mode="json", exclude_none=True)
+    note = {"v": _VERSION, "slot": record.slot, "claimed_at": record.claimed_at, "spec": spec}
+    text = json.dumps(note, separators=(",", ":"), ensure_ascii=False)
+    return text if len(text) <= NOTE_MAX_CHARS else ""
+
+
+def record_from(fact: ContainerFact) -> Record | None:
+    """The record of the container's job as its label tells it; None where that cannot be believed.
+
+    Labels are input from outside: an image may bring its own, and anybody on the machine can set them.
+    """
+    if fact.job_id is None or len(fact.job_note) > NOTE_MAX_CHARS:
+        return None
+    try:
+        note = json.loads(fact.job_note)
+        version, slot, claimed_at, spec = note["v"], note["slot"], note["claimed_at"], note["spec"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if version != _VERSION or not (isinstance(slot, int) and slot >= 0 and _is_time(claimed_at)):
+        return None
+    job = parse_job(str(fact.job_id), spec)
+    if not isinstance(job, Job):
+        return None
+    has_run = fact.status is not ContainerStatus.CREATED
+    return Record(
+        job.id,
+        Phase.RUNNING,
+        job.spec,
+        slot,
+        float(claimed_at),
+        container_started=has_run,
+        attempts=1,
+    )
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value < _LATEST
+
+
+def fate_of(word: Word | None, *, can_be_adopted: bool) -> Fate:
+    """Decide by what the API calls the job; None: it is not ours any more (404).
+
+    The verdict may have been said before the journal was lost, and a keep-alive after it would bring the job
+    back to life: so the API is asked before anything is told to it. A job that is `queued` timed out, and
+    is ours until somebody else claims it.
+    """
+    match word:
+        case None | Word.FINISHED | Word.ERROR:
+            return Fate.REMOVE
+        case Word.QUEUED:
+            return Fate.ADOPT if can_be_adopted else Fate.REMOVE
+        case Word.PULLED | Word.PREPROCESSING | Word.RUNNING | Word.POSTPROCESSING:
+            return Fate.ADOPT if can_be_adopted else Fate.GIVE_BACK
+
+
+def may_hold_the_gpu(facts: Iterable[ContainerFact]) -> bool:
+    """Whether one of the containers runs, or is stopped in the middle of it."""
+    return any(fact.status in {ContainerStatus.RUNNING, ContainerStatus.PAUSED} for fact in facts)
