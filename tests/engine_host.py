@@ -19,7 +19,7 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,9 +76,10 @@ class Dockerd:
     """One dockerd with its folder, socket and bridge; `start` before use, `stop` at the end.
 
     `path_prefix`: a folder in front of dockerd's PATH, for a stand-in `nvidia-container-runtime-hook`.
+    `config` is its daemon.json, read at each `start`.
     """
 
-    def __init__(self, path_prefix: Path | None = None) -> None:
+    def __init__(self, path_prefix: Path | None = None, config: Mapping[str, object] | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="decode-dockerd-"))
         self.socket = self.folder / "docker.sock"
         self.url = f"unix://{self.socket}"
@@ -87,12 +88,16 @@ class Dockerd:
         self._process: subprocess.Popen[bytes] | None = None
         self._has_bridge = False
         (self.folder / "config").mkdir()
-        (self.folder / "daemon.json").write_text("{}")
+        self.configure(config or {})
         path = os.environ["PATH"] + ":/usr/sbin:/sbin"
         self._env = os.environ | {
             "PATH": f"{path_prefix}:{path}" if path_prefix else path,
             "DOCKER_CONFIG": str(self.folder / "config"),
         }
+
+    def configure(self, config: Mapping[str, object]) -> None:
+        """Write its daemon.json, which counts from the next `start` on."""
+        (self.folder / "daemon.json").write_text(json.dumps(config))
 
     def start(self) -> None:
         """Start it, and return when it answers."""
