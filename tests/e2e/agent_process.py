@@ -32,16 +32,19 @@ class AgentProcess:
     settings: Mapping[str, str] = field(default_factory=dict)
     args: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
+    log_path: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.log_path = self.state.with_suffix(".log")
 
     @property
     def log(self) -> str:
         """All that it has said, over all its lives."""
-        path = self.state.with_suffix(".log")
-        return path.read_text(errors="replace") if path.exists() else ""
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def start(self, *args: str) -> Self:
         """Start the process, as an account that logs in at the stand-in."""
-        with self.state.with_suffix(".log").open("ab") as log:
+        with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [*ending_with_us(), sys.executable, "-m", "agent", "run", *self.args, *args],
                 cwd=ROOT,
