@@ -23,7 +23,9 @@ from agent.core.errors import AccountTrouble, ApiTrouble, HostTrouble
 from agent.core.wire import json_of, one_line
 
 RENEW_EARLY_S = 300.0
-REFUSED_PAUSE_S = 300.0  # Cognito locks an account for longer and longer after wrong passwords
+# Cognito locks an account for longer and longer after wrong passwords, the API gives a silent job away after
+# 300 s.
+REFUSED_PAUSE_S = 240.0
 LOCKED_PAUSE_S = 900.0
 TROUBLE_PAUSE_S = 5.0
 THROTTLED_PAUSE_S = 30.0
@@ -168,7 +170,7 @@ class CognitoTokens:
                 _log.warning(f"The login could not be renewed, its token is good for a while: {trouble}.")
             self._pool = None
             self._trouble = trouble
-            self._ask_again_at = self._clock() + (trouble.retry_after_s or pause_s)
+            self._ask_again_at = self._clock() + min(trouble.retry_after_s or pause_s, LOCKED_PAUSE_S)
             return
         self._trouble = None
         self._token = got.id_token

@@ -14,7 +14,7 @@ from urllib3.exceptions import TimeoutError as UrllibTimeout
 
 from agent.adapters.transfer_form import Form
 from agent.adapters.transfer_sockets import Attempt, Patience, StorageSession
-from agent.core.answers import Content, complaint, read_content
+from agent.core.answers import Content, complaint, is_foreign, is_missing, is_stored, read_content
 from agent.core.errors import JobFailed, StorageTrouble
 from agent.core.models import FileRequest
 from agent.core.paths import shown
@@ -27,7 +27,7 @@ MAX_FORM_BYTES = 5 << 30
 _READ_BYTES = 1 << 20
 _COMPLAINT_BYTES = 4096
 _STORING_BYTES_S = 10 << 20  # how fast a server at least puts away what it got before it answers
-_OK, _PARTIAL, _NOT_FOUND, _BAD_RANGE = 200, 206, 404, 416
+_OK, _PARTIAL, _BAD_RANGE = 200, 206, 416
 
 # All that requests, urllib3 and http.client raise; ValueError is what some of it is for a URL or header.
 _LIBRARY_ERRORS = (RequestException, HTTPError, HTTPException, OSError, ValueError)
@@ -68,8 +68,8 @@ class HttpTransfer:
         """Stream to the part, from where it ends if the content is still the same, and finish it.
 
         After a success `advance` has heard the file's size in all, after a failure nothing. Bytes that can
-        be resumed stay in the part. Raises `StorageTrouble`, `Stopped`, `JobFailed` for a 404, and what
-        the part raises.
+        be resumed stay in the part. Raises `StorageTrouble`, `Stopped`, `JobFailed` for a 404 of the
+        storage's own, and what the part raises.
         """
         with _counted(advance) as count:
             with self._attempt(request, stop) as attempt:
@@ -104,9 +104,11 @@ class HttpTransfer:
             )
             headers = request.headers | {"Content-Type": form.content_type}
             with closing(self._send(attempt, request, headers, form, storing_s)) as response:
-                if not response.ok or response.is_redirect:
-                    raise _refusal(request, response)
-                _read_some(response)  # so that the connection can be used again
+                body = _read_some(response)  # so that the connection can be used again
+                if not is_stored(response.status_code, body):
+                    raise _refusal(request, response, body)
+                if not form.is_sent:
+                    raise StorageTrouble(f"{_host_of(request)} thanked for a file before it was sent")
 
     @contextmanager
     def _attempt(self, request: FileRequest, stop: Stop) -> Iterator[Attempt]:
@@ -188,11 +190,16 @@ def _with_range(headers: dict[str, str], part: PartFile) -> dict[str, str]:
 
 def _content_of(request: FileRequest, response: Response, part: PartFile) -> Content:
     """What the answer carries; the part is ready for it. Raises `StorageTrouble`, `JobFailed` for a 404."""
-    if response.status_code == _NOT_FOUND:
-        raise JobFailed(f"not found at {_host_of(request)}: {_what_it_says(request, response)}")
     if response.status_code not in (_OK, _PARTIAL):
-        raise _refusal(request, response)
+        body = _read_some(response)
+        if is_missing(response.status_code, body):
+            what = _what_it_says(request, response.status_code, body)
+            raise JobFailed(f"not found at {_host_of(request)}: {what}")
+        raise _refusal(request, response, body)
     headers = {name.lower(): value for name, value in response.headers.items()}
+    if is_foreign(headers):
+        text = "something on the way answers in its place, or changes what it says"
+        raise StorageTrouble(f"{_host_of(request)}: {text} (a login page, a proxy)")
     content = read_content(response.status_code, headers, asked_from=part.size_bytes)
     if content is None or (content.start and content.validator not in ("", part.validator)):
         part.restart("")
@@ -219,22 +226,21 @@ def _receive(response: Response, content: Content, part: PartFile, attempt: Atte
     attempt.let_go()
 
 
-def _refusal(request: FileRequest, response: Response) -> StorageTrouble:
+def _refusal(request: FileRequest, response: Response, body: bytes) -> StorageTrouble:
     """The error of an answer that is no success."""
-    what = _what_it_says(request, response) + (
-        ", a redirect, which is not followed" if response.is_redirect else ""
-    )
-    wait_s = retry_after_of(response.headers.get("Retry-After", ""), datetime.now(UTC))
+    what = _what_it_says(request, response.status_code, body)
+    what += ", a redirect, which is not followed" if response.is_redirect else ""
+    wait_s = retry_after_of(response.headers, datetime.now(UTC))
     return StorageTrouble(
         f"{_host_of(request)} answered {what}", status=response.status_code, retry_after_s=wait_s
     )
 
 
-def _what_it_says(request: FileRequest, response: Response) -> str:
+def _what_it_says(request: FileRequest, status: int, body: bytes) -> str:
     query = parse_qsl(urlsplit(request.url).query)
     secrets = {*request.headers.values(), *request.data.values(), *(value for _, value in query)}
-    text = complaint(_read_some(response), secrets)
-    return f"{response.status_code} ({text})" if text else str(response.status_code)
+    text = complaint(body, secrets)
+    return f"{status} ({text})" if text else str(status)
 
 
 def _read_some(response: Response) -> bytes:

@@ -17,6 +17,7 @@ class Form:
 
     `count` hears the bytes that are sent, `sent` is called before the last piece. Requests' own `files=`
     reads the whole file into memory (https://requests.readthedocs.io/en/latest/user/quickstart/).
+    `is_sent`: all of it was taken from here.
     Iterating raises `JobFailed` for a source that has not the announced size, `DiskTrouble`.
     """
 
@@ -29,6 +30,7 @@ class Form:
         count: Callable[[int], None],
         sent: Callable[[], None],
     ) -> None:
+        self.is_sent = False
         parts = [RequestField(field, value) for field, value in fields.items()]
         parts.append(RequestField("file", b"", filename=name))
         for part in parts:
@@ -57,6 +59,7 @@ class Form:
             raise JobFailed(f"output {self._name} became longer while it was uploaded")
         self._sent()
         yield self._tail
+        self.is_sent = True
 
     def _read(self, size_bytes: int) -> bytes:
         try:

@@ -87,15 +87,11 @@ class WorkerApi:
         self._base_url = base_url.rstrip("/")
         self._tokens = tokens
         self._timeout_s = timeout_s
-        self._session = requests.Session()
-        headers = {"User-Agent": user_agent, "Accept": "application/json", "Accept-Encoding": "identity"}
-        self._session.headers.update(headers)
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=16))
-        # A connection kept alive that the server closes at this moment would lose the job just claimed:
-        # claims have an adapter of their own, whose connections are used once.
-        self._session.mount(f"{self._base_url}/jobs?", HTTPAdapter(pool_maxsize=1))
+        self._kept = _session_of(user_agent)
+        # A connection kept alive that the server closes at this moment would lose the job just claimed, and
+        # one that died in the machine's sleep would keep a sign of life or a verdict for a whole timeout.
+        self._once = _session_of(user_agent)
+        self._once.headers["Connection"] = "close"
 
     def __enter__(self) -> Self:
         return self
@@ -105,7 +101,8 @@ class WorkerApi:
 
     def close(self) -> None:
         """Close the idle connections."""
-        self._session.close()
+        self._kept.close()
+        self._once.close()
 
     def access_info(self) -> UserPool:
         """GET /access_info: where to log in; needs no token."""
@@ -130,7 +127,10 @@ class WorkerApi:
         query = {"status": word.value}
         if details:
             query["runtime_details"] = fit_details(details)
-        self._ask("PUT", f"/jobs/{job_id}/status?{urlencode(query)}", _gone(job_id))
+        answer = self._answer("PUT", f"/jobs/{job_id}/status?{urlencode(query)}", _gone(job_id))
+        if answer.status != requests.codes.no_content:  # a network's login page says 200 to everything
+            text = f"PUT /jobs/{job_id}/status: {answer.status} is not how the API accepts it"
+            raise ApiTrouble(text, status=answer.status)
 
     def status(self, job_id: int) -> Word:
         """GET the job's status."""
@@ -164,6 +164,15 @@ class WorkerApi:
         return request.model_copy(update={"url": quote_returned_url(request.url, self._base_url)})
 
     def _ask(self, method: str, path: str, news: News = _NO_NEWS) -> Any:
+        """The JSON of a good answer."""
+        answer = self._answer(method, path, news)
+        if answer.payload is None:
+            what = one_line(f"{method} {path.partition('?')[0]}")
+            text = f"{what}: the answer is not JSON: is API_URL the worker-facing API?"
+            raise ApiTrouble(text, status=answer.status)
+        return answer.payload
+
+    def _answer(self, method: str, path: str, news: News) -> Answer:
         """Send, and once more with a new token after a 401, which did nothing, so claimed nothing."""
         token = self._tokens.token()
         answer = self._send(method, path, token)
@@ -172,24 +181,21 @@ class WorkerApi:
             older, token = token, self._tokens.token()
             if token != older:
                 answer = self._send(method, path, token)
-        what = f"{method} {path.partition('?')[0]}"
-        error = refusal_of(answer, what, news)
+        error = refusal_of(answer, f"{method} {path.partition('?')[0]}", news)
         if isinstance(error, AccountTrouble):
             self._tokens.reject(token)  # only a new token tells that the account was confirmed meanwhile
         if error is not None:
             raise error
-        if answer.payload is None and answer.status != requests.codes.no_content:
-            text = f"{one_line(what)}: the answer is not JSON: is API_URL the worker-facing API?"
-            raise ApiTrouble(text, status=answer.status)
-        return answer.payload
+        return answer
 
     def _send(self, method: str, path: str, token: str | None) -> Answer:
         """One request and the whole of its answer; the one place where foreign exceptions are translated."""
+        path_only = path.partition("?")[0]
+        session = self._once if path_only == "/jobs" or path_only.endswith("/status") else self._kept
         try:
-            response = self._session.request(
+            response = session.request(
                 method,
                 self._base_url + path,
-                headers={"Connection": "close"} if path.startswith("/jobs?") else {},
                 auth=_Bearer(token),
                 timeout=self._timeout_s,
                 allow_redirects=False,
@@ -198,8 +204,18 @@ class WorkerApi:
             with closing(response):
                 return _answer_of(response)
         except FOREIGN as error:
-            what = one_line(f"{method} {path.partition('?')[0]}")
+            what = one_line(f"{method} {path_only}")
             raise ApiTrouble(f"{what}: {_cause_of(error, self._base_url)}") from None
+
+
+def _session_of(user_agent: str) -> requests.Session:
+    session = requests.Session()
+    headers = {"User-Agent": user_agent, "Accept": "application/json", "Accept-Encoding": "identity"}
+    session.headers.update(headers)
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(pool_maxsize=16))
+    return session
 
 
 def _gone(job_id: int) -> News:
@@ -225,7 +241,7 @@ def _answer_of(response: requests.Response) -> Answer:
     return Answer(
         response.status_code,
         json_of(_body_of(response)),
-        retry_after_of(response.headers.get("Retry-After", ""), datetime.now(UTC)),
+        retry_after_of(response.headers, datetime.now(UTC)),
         response.headers.get("Location", "").partition("?")[0],
     )
 

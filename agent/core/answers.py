@@ -44,6 +44,32 @@ def read_content(status: int, headers: Mapping[str, str], *, asked_from: int) ->
     return Content(first, total - first, _strong(headers.get("etag", ""))) if fits else None
 
 
+def is_foreign(headers: Mapping[str, str]) -> bool:
+    """Whether somebody on the way spoke in the storage's place, or changed what it said.
+
+    A storage names the ETag of a file, a network's login page has none; who compresses on the way takes the
+    strong one away (nginx, `ngx_http_gzip_module`). `headers` are found by lower-case names.
+    """
+    if _strong(headers.get("etag", "")):
+        return False
+    is_page = headers.get("content-type", "").lower().startswith("text/html") and "etag" not in headers
+    return is_page or headers.get("content-encoding", "identity").strip().lower() != "identity"
+
+
+def is_missing(status: int, body: bytes) -> bool:
+    """Whether the storage itself says that there is no such file; a proxy's page with 404 says nothing."""
+    return status == 404 and bool(re.search(rb"<Code>|\"detail\"\s*:", body))  # noqa: PLR2004 - HTTP's
+
+
+def is_stored(status: int, body: bytes) -> bool:
+    """Whether this answer to an upload says that the file arrived.
+
+    201 is the API's and S3's, 204 S3's, an empty 200 what S3 can be told to answer
+    (https://docs.aws.amazon.com/AmazonS3/latest/API/RESTObjectPOST.html). A 200 with a page is another's.
+    """
+    return status in {201, 204} or (status == 200 and not body)  # noqa: PLR2004 - HTTP's
+
+
 def _read_length(headers: Mapping[str, str]) -> int | None:
     text = headers.get("content-length", "").strip()
     return int(text) if _LENGTH.fullmatch(text) else None

@@ -50,6 +50,11 @@ class Answer:
             said = "; ".join(map(_validation_line, said))
         return one_line(str(said))
 
+    @property
+    def is_apis_own(self) -> bool:
+        """Whether the API itself refuses: gateways and proxies do not speak of a `detail`."""
+        return isinstance(self.payload, dict) and "detail" in self.payload
+
 
 def refusal_of(answer: Answer, what: str, news: News) -> AgentError | None:
     """The error that the answer to `what` stands for; None: it is a good one.
@@ -60,7 +65,7 @@ def refusal_of(answer: Answer, what: str, news: News) -> AgentError | None:
     what = one_line(what)
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return None
-    if status in news and isinstance(answer.payload, dict):
+    if status in news and answer.is_apis_own:
         return news[status](detail)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         text = f"{what}: redirected to {one_line(answer.location)}: API_URL must be the final address"
@@ -69,7 +74,7 @@ def refusal_of(answer: Answer, what: str, news: News) -> AgentError | None:
         if "claims" in detail.lower():
             return NotConfirmed(f"{_NOT_CONFIRMED} (401 {detail})", retry_after_s=answer.retry_after_s)
         return AccountTrouble(f"{_REFUSED} (401 {detail})", retry_after_s=answer.retry_after_s)
-    if status == HTTPStatus.FORBIDDEN and isinstance(answer.payload, dict):
+    if status == HTTPStatus.FORBIDDEN and answer.is_apis_own:
         return NotConfirmed(f"{_NOT_CONFIRMED} (403 {detail})", retry_after_s=answer.retry_after_s)
     hint = ": is API_URL right?" if status == HTTPStatus.NOT_FOUND else ""
     text = f"{what}: the API answers {status} {detail}".rstrip() + hint
@@ -92,15 +97,28 @@ def json_of(body: bytes) -> Any:
         return None
 
 
-def retry_after_of(header: str, now: datetime) -> float | None:
-    """Seconds that a Retry-After header (seconds or a date) asks for, an hour at most."""
+def retry_after_of(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds that Retry-After (seconds or a date) asks for, an hour at most.
+
+    A date counts from the answer's own Date: this machine's clock, `now`, may be hours off.
+    """
+    header = headers.get("Retry-After", "")
     if header.isascii() and header.isdecimal():
         return min(float(header[:9]), RETRY_AFTER_MAX_S)
+    until = _date_of(header)
+    if until is None:
+        return None
+    wait_s = (until - (_date_of(headers.get("Date", "")) or now)).total_seconds()
+    return min(max(wait_s, 0.0), RETRY_AFTER_MAX_S)
+
+
+def _date_of(header: str) -> datetime | None:
+    """An HTTP date; None for what is none, or says no zone."""
     try:
-        wait_s = (parsedate_to_datetime(header) - now).total_seconds()
+        date = parsedate_to_datetime(header)
     except (ValueError, TypeError, OverflowError):
         return None
-    return min(max(wait_s, 0.0), RETRY_AFTER_MAX_S)
+    return date if date.tzinfo else None
 
 
 def claim_query(offer: Offer, limit: int) -> str:

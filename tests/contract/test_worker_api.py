@@ -131,22 +131,22 @@ def test_a_lost_claim_is_not_sent_again(mock, api):
     assert [job.status for job in mock.state.queue.jobs()] == ["pulled", "queued"]
 
 
-def test_claims_never_share_a_connection(mock, api):
-    """On a kept-alive one that the server is just closing, the claimed job would be lost."""
+def test_claims_and_states_never_share_a_connection(mock, api, job_id):
+    """A kept-alive one that the server just closes would lose the job, one that is dead delay the word."""
     for _ in range(2):
         api.claim(OFFER, 1)
-    with pytest.raises(JobGone):
-        api.status(1)
-    assert [connection.sock for connection in connections_of(api, f"{mock.url}/jobs?")] == [None]
-    (kept,) = connections_of(api, f"{mock.url}/jobs/1/status")
+        api.say(int(job_id), Word.RUNNING)
+        api.status(int(job_id))
+    with pytest.raises(JobFailed):
+        api.download_request("/user_data/x")
+    assert [connection.sock for connection in connections_of(api._once, mock.url)] == [None]
+    (kept,) = connections_of(api._kept, mock.url)
     assert kept.sock is not None
 
 
-def connections_of(api, url):
-    (pool,) = (
-        api._session.get_adapter(url).poolmanager.pools[key]
-        for key in api._session.get_adapter(url).poolmanager.pools.keys()  # noqa: SIM118  not a dict
-    )
+def connections_of(session, url):
+    pools = session.get_adapter(url).poolmanager.pools
+    (pool,) = (pools[key] for key in pools.keys())  # noqa: SIM118  not a dict
     return [connection for connection in pool.pool.queue if connection is not None]
 
 
@@ -323,7 +323,26 @@ def test_cookies_are_not_kept(mock, api):
     """Nothing that one answer sets reaches another request."""
     mock.fault("status", status=200, body="{}", path="^/jobs$", headers={"Set-Cookie": "a=b"})
     api.claim(OFFER, 1)
-    assert not api._session.cookies
+    assert not api._once.cookies
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(200, "<html>log in</html>"), (200, "{}"), (200, "null"), (201, '"ok"'), (202, "")]
+)
+def test_a_word_is_heard_only_by_the_apis_own_answer(mock, api, job_id, status, body):
+    """A network's login page says 200 to everything; a verdict that it swallowed would be lost."""
+    mock.fault("status", "PUT", "/status$", status=status, body=body)
+    with pytest.raises(ApiTrouble, match=f"{status} is not how the API accepts it"):
+        api.say(int(job_id), Word.RUNNING)
+    api.say(int(job_id), Word.RUNNING)
+
+
+@pytest.mark.parametrize("body", ['{"message":"Not Found"}', "[]", '"Not Found"', "<html>"])
+def test_a_404_of_somebody_else_kills_no_job(mock, api, job_id, body):
+    """A gateway that has lost its way speaks JSON too; the API's own word is `detail`."""
+    mock.fault("status", "PUT", "/status$", status=404, body=body)
+    with pytest.raises(ApiTrouble, match="404"):
+        api.say(int(job_id), Word.RUNNING)
 
 
 def test_path_prefix(mock):

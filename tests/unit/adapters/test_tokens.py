@@ -220,12 +220,40 @@ def test_refused(mock, tokens_of, clock, name, password, text):
             {"__type": "com.amazonaws.x#UserNotConfirmedException"},
             AccountTrouble,
             "follow the link",
-            300,
+            module.REFUSED_PAUSE_S,
         ),
-        (400, {"x-amzn-errortype": "NotAuthorizedException:http://x"}, {}, AccountTrouble, "check both", 300),
-        (400, {}, {"code": "UserNotFoundException", "Message": "no"}, AccountTrouble, ": no", 300),
-        (400, {}, {"__type": "InvalidParameterException"}, AccountTrouble, "set ACCESS_TOKEN", 300),
-        (400, {}, {"__type": "ResourceNotFoundException"}, AccountTrouble, "check API_URL", 300),
+        (
+            400,
+            {"x-amzn-errortype": "NotAuthorizedException:http://x"},
+            {},
+            AccountTrouble,
+            "check both",
+            module.REFUSED_PAUSE_S,
+        ),
+        (
+            400,
+            {},
+            {"code": "UserNotFoundException", "Message": "no"},
+            AccountTrouble,
+            ": no",
+            module.REFUSED_PAUSE_S,
+        ),
+        (
+            400,
+            {},
+            {"__type": "InvalidParameterException"},
+            AccountTrouble,
+            "set ACCESS_TOKEN",
+            module.REFUSED_PAUSE_S,
+        ),
+        (
+            400,
+            {},
+            {"__type": "ResourceNotFoundException"},
+            AccountTrouble,
+            "check API_URL",
+            module.REFUSED_PAUSE_S,
+        ),
         (400, {}, {"__type": "TooManyRequestsException"}, ApiTrouble, "TooManyRequests", 30),
         (
             400,
@@ -242,7 +270,7 @@ def test_refused(mock, tokens_of, clock, name, password, text):
         (200, {}, "<html>", ApiTrouble, "without a token", 5),
         (200, {}, {"AuthenticationResult": {"IdToken": ""}}, ApiTrouble, "without a token", 5),
         (200, {}, {"AuthenticationResult": {"AccessToken": "a"}}, ApiTrouble, "without a token", 5),
-        (200, {}, {"ChallengeName": "EMAIL_OTP"}, AccountTrouble, "second factor", 300),
+        (200, {}, {"ChallengeName": "EMAIL_OTP"}, AccountTrouble, "second factor", module.REFUSED_PAUSE_S),
     ],
 )
 def test_answers(mock, tokens_of, status, headers, body, kind, text, wait_s):
@@ -350,3 +378,20 @@ def jwt(claims):
 def test_expiry(token, expiry):
     """What a token says of itself, if it says it."""
     assert expiry_of(token) == expiry
+
+
+def test_a_refused_login_does_not_cost_a_job_at_once():
+    """The API gives a job away after 300 s of silence: a password that is right again by then saves it."""
+    assert module.REFUSED_PAUSE_S < 300
+
+
+def test_an_api_cannot_forbid_the_login_for_an_hour(clock):
+    """Whatever it asks for: jobs under way fall silent meanwhile."""
+
+    def away():
+        raise ApiTrouble("503", status=503, retry_after_s=3600.0)
+
+    tokens = CognitoTokens(away, "u", "p", clock=clock)
+    with pytest.raises(ApiTrouble) as caught:
+        tokens.token()
+    assert caught.value.retry_after_s == pytest.approx(module.LOCKED_PAUSE_S)

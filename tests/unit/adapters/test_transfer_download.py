@@ -272,7 +272,7 @@ def test_an_answer_that_ends_with_the_connection_is_refused(download: Download):
 def test_an_encoded_content_stays_as_it_is_stored(download: Download):
     """A file that was stored with an encoding is the job's file byte for byte."""
     with StorageServer(
-        lambda exchange: exchange.answer(200, b"\x1f\x8bnot really", content_encoding="gzip")
+        lambda exchange: exchange.answer(200, b"\x1f\x8bnot really", content_encoding="gzip", etag='"a"')
     ) as server:
         download(server.url())
     assert download.content == b"\x1f\x8bnot really"
@@ -622,3 +622,36 @@ def test_stopping_one_leaves_the_others(transfer: HttpTransfer, folder: LocalJob
         is_stopped.set()
         going.result()
     assert other.content == b"." * 10
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"<html>please log in</html>", {"content_type": "text/html"}),
+        (b"\x1f\x8bnot really", {"content_encoding": "gzip", "etag": 'W/"v1"'}),
+    ],
+)
+def test_what_somebody_on_the_way_says_is_no_content(
+    download: Download, body: bytes, headers: dict[str, str]
+):
+    """Nor does it cost what has come already: it says nothing about that."""
+    download.begin(CONTENT[:1000], '"v1"')
+    with (
+        StorageServer(lambda exchange: exchange.answer(200, body, **headers)) as server,
+        pytest.raises(StorageTrouble, match="something on the way"),
+    ):
+        download(server.url())
+    with StorageServer(serve(CONTENT)) as server:
+        download(server.url())
+    assert server.exchanges[0].headers["range"] == "bytes=1000-"
+    assert download.content == CONTENT
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>404 Not Found</html>"])
+def test_a_proxys_404_is_no_news_of_the_file(download: Download, body: bytes):
+    """The storage itself says that a file is missing."""
+    with (
+        StorageServer(lambda exchange: exchange.answer(404, body)) as server,
+        pytest.raises(StorageTrouble, match="answered 404"),
+    ):
+        download(server.url())

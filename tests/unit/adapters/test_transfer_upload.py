@@ -279,7 +279,7 @@ def test_a_reset_while_sending_is_trouble(upload: Upload):
     assert caught.value.status is None
 
 
-@pytest.mark.parametrize("status", [404, 401, 422, 500, 503, 302])
+@pytest.mark.parametrize("status", [404, 401, 422, 500, 503, 302, 304, 202])
 def test_a_refusal_at_the_end_is_trouble_with_its_status(upload: Upload, status: int):
     """What the status means for the job is decided elsewhere."""
 
@@ -377,3 +377,26 @@ def test_a_stop_ends_it_at_once(transfer: HttpTransfer, script: Script, size: in
         Upload(transfer)(server.url())
         server.script = script
         stop_soon()
+
+
+def test_a_login_page_is_no_receipt(upload: Upload):
+    """It says 200 to everything, and has kept nothing."""
+
+    def script(exchange: Exchange) -> None:
+        exchange.read_body()
+        exchange.answer(200, b"<html>please log in</html>", content_type="text/html")
+
+    with StorageServer(script) as server, pytest.raises(StorageTrouble, match="please log in"):
+        upload(server.url())
+
+
+def test_thanks_before_all_was_sent_are_no_receipt(upload: Upload):
+    """Whoever answers in the middle has not got the rest."""
+
+    def script(exchange: Exchange) -> None:
+        exchange.read_some_body(1000)
+        exchange.answer(201, b"null")
+        exchange.sleep()
+
+    with StorageServer(script) as server, pytest.raises(StorageTrouble, match="before it was sent"):
+        upload(server.url(), Zeros(), size_bytes=BIG)

@@ -57,8 +57,8 @@ def example_of(kind):
 def test_client_translates(kind):
     """One line of ours, without what the library's text holds."""
     with WorkerApi("http://api.test", StaticToken("t")) as api:
-        api._session.mount("http://api.test/jobs?", Failing(example_of(kind)))
-        api._session.mount("http://", Failing(example_of(kind)))
+        api._once.mount("http://", Failing(example_of(kind)))
+        api._kept.mount("http://", Failing(example_of(kind)))
         for call in (lambda: api.claim(Offer(1, 1), 1), lambda: api.say(1, Word.ERROR, "x"), api.access_info):
             with pytest.raises(ApiTrouble, match=r"^(GET|PUT) /[^\n]*http://api\.test[^\n]*$") as caught:
                 call()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.core.answers import Content, complaint, read_content
+from agent.core.answers import Content, complaint, is_foreign, is_missing, is_stored, read_content
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,56 @@ def test_complaints_are_one_safe_line(body: bytes, text: str):
 def test_complaints_are_short():
     """A page of HTML does not fill the log."""
     assert len(complaint(b"word " * 1000, [])) == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_anothers"),
+    [
+        ({}, False),
+        ({"etag": '"a"', "content-type": "text/html"}, False),
+        ({"etag": 'W/"a"', "content-type": "text/html"}, False),
+        ({"content-type": "Text/HTML; charset=utf-8"}, True),
+        ({"content-type": "text/csv"}, False),
+        ({"content-encoding": "identity"}, False),
+        ({"content-encoding": "gzip"}, True),
+        ({"content-encoding": "gzip", "etag": 'W/"a"'}, True),
+        ({"content-encoding": "gzip", "etag": '"a"'}, False),
+    ],
+)
+def test_what_somebody_on_the_way_says(headers: dict[str, str], is_anothers: bool):
+    """A login page is no input, and what was compressed on the way is not what the user stored."""
+    assert is_foreign(headers) is is_anothers
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "is_so"),
+    [
+        (404, b'{"detail":"Not Found"}', True),
+        (404, b"<?xml?><Error><Code>NoSuchKey</Code></Error>", True),
+        (404, b"", False),
+        (404, b"<html>404 Not Found</html>", False),
+        (404, b'{"message":"Not Found"}', False),
+        (500, b'{"detail":"Not Found"}', False),
+    ],
+)
+def test_only_the_storage_itself_says_that_a_file_is_missing(status: int, body: bytes, is_so: bool):
+    """A proxy's 404 is an outage: the job must not be blamed for it."""
+    assert is_missing(status, body) is is_so
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "is_so"),
+    [
+        (201, b"null", True),
+        (204, b"", True),
+        (200, b"", True),
+        (200, b"<html>log in</html>", False),
+        (202, b"", False),
+        (206, b"", False),
+        (300, b"", False),
+        (304, b"", False),
+    ],
+)
+def test_what_says_that_a_file_arrived(status: int, body: bytes, is_so: bool):
+    """Only what the API and S3 answer to an upload; a login page that says 200 has kept nothing."""
+    assert is_stored(status, body) is is_so

@@ -141,6 +141,8 @@ def news():
         (Answer(403, None), ApiTrouble, "the API answers 403"),
         (Answer(404, {"detail": "Not Found"}), JobGone, "gone"),
         (Answer(404, None), ApiTrouble, "answers 404: is API_URL right?"),
+        (Answer(404, {"message": "Not Found"}), ApiTrouble, "answers 404"),
+        (Answer(403, {"message": "Forbidden"}), ApiTrouble, "answers 403"),
         (Answer(422, {"detail": [{"loc": ["query", "x"], "msg": "bad"}]}), ApiTrouble, "422 query.x: bad"),
         (Answer(429, {}, 7.0), ApiTrouble, "429"),
         (Answer(500, {"detail": "1\n2"}), ApiTrouble, "500 1 2"),
@@ -196,7 +198,22 @@ def test_details_of_answers(payload, detail):
 )
 def test_retry_after(header, seconds):
     """Seconds or a date, never more than an hour; what is neither is not there."""
-    assert retry_after_of(header, NOW) == seconds
+    assert retry_after_of({"Retry-After": header}, NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    ("date", "seconds"),
+    [
+        ("Sun, 22 Nov 2026 03:00:00 GMT", 10.0),
+        ("Sun, 22 Nov 2026 04:00:00 GMT", 0.0),
+        ("Sun, 22 Nov 2026 03:00:00", 0.0),
+        ("noon", 0.0),
+    ],
+)
+def test_a_date_to_retry_after_counts_from_the_answers_own(date, seconds):
+    """This machine's clock may be hours off; it counts only where the answer has no date of its own."""
+    headers = {"Retry-After": "Sun, 22 Nov 2026 03:00:10 GMT", "Date": date}
+    assert retry_after_of(headers, NOW) == seconds
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b"[" * 100_000, b"9" * 5000, b"null"])
