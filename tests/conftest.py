@@ -1,6 +1,7 @@
 """What tests of all folders may ask for. A missing Docker skips at home and fails under CI."""
 
 import os
+import signal
 
 import pytest
 
@@ -8,9 +9,12 @@ from tests.engine_host import IMAGES, Dockerd, Registry, why_no_engine, why_no_r
 
 
 def pytest_configure(config):
-    """docker-py leaves a unix socket that could not connect to the garbage collector (unixconn.py)."""
+    # docker-py leaves a unix socket that could not connect to the garbage collector (unixconn.py).
     never_connected = r"unclosed <socket.socket fd=\d+, family=1, type=1, proto=0>"
     config.addinivalue_line("filterwarnings", f"ignore:{never_connected}:ResourceWarning")
+    # A shell starts what runs in its background deaf to Ctrl-C, and programs under test would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter):
