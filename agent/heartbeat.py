@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 RETRY_S = 10.0
 """After a failed beat the next one comes this soon: the API gives a silent job away after 300 s."""
 
+RETRY_MAX_S = 60.0
+"""The API may ask for a longer pause than `RETRY_S`, but no longer one: its own 300 s go on."""
+
 ASK_AFTER_ERRORS = 2
 """For a deleted job the first PUT gets 404 and all later ones 500: so many 5xx, and the state is asked."""
 
@@ -70,6 +73,8 @@ class Pulse:
             except JobGone:
                 self._mark_gone()
             except HostTrouble as trouble:
+                if isinstance(trouble, ApiTrouble) and trouble.status:
+                    self.due_at = max(self.due_at, now + min(trouble.retry_after_s or 0.0, RETRY_MAX_S))
                 self._note_trouble(trouble)
             else:
                 self._note_success(now, word)

@@ -1,15 +1,16 @@
 """Several files at once, each tried again while the host is in trouble: the agent's own `Each`."""
 
 import logging
+import math
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock, Thread, current_thread
 from time import monotonic
 from typing import TypeVar
 
 from agent.core.errors import ApiTrouble, HostTrouble, JobFailed
-from agent.core.retry import Backoff, delay_after, is_budget_spent
+from agent.core.retry import Backoff, Company, Then, delay_after, then_for
 from agent.core.stopping import Stop
 
 log = logging.getLogger(__name__)
@@ -23,17 +24,18 @@ _SERVER_ERROR = 500
 class Parallel:
     """Acts on up to `width` items at once; fulfils `ports.Each`.
 
-    An item is tried again within `budget_s` seconds. Then its trouble is raised, as `JobFailed` if
-    `is_final` calls it the job's own fault. The first exception sets `stop`, which ends the other
-    transfers, so `stop` must be this call's own. `on_server_error` hears of each 5xx of the API,
-    `on_trouble` of whatever an item is tried again for.
+    An item is tried again within `budget_s` seconds; then its trouble is raised. One that gets nothing but
+    answers that `may_be_final` for that long, while the others fare better, is the job's own fault:
+    `JobFailed`. The first exception sets `stop`, which ends the other transfers, so `stop` must be this
+    call's own. `on_server_error` hears of each 5xx of the API, `on_trouble` of whatever an item is tried
+    again for.
     """
 
     width: int
     budget_s: float
     backoff: Backoff
     stop: Stop
-    is_final: Callable[[HostTrouble], bool]
+    may_be_final: Callable[[HostTrouble], bool]
     on_server_error: Callable[[], None]
     on_trouble: Callable[[HostTrouble], None] = lambda _: None
 
@@ -42,6 +44,7 @@ class Parallel:
         queue = iter(items)
         lock = Lock()
         failures: list[BaseException] = []
+        refusals = _Refusals()
 
         def work() -> None:
             try:
@@ -49,7 +52,7 @@ class Parallel:
                     self.stop.check()
                     with lock:
                         item = next(queue)
-                    self._persist(act, item)
+                    self._persist(act, item, refusals)
             except StopIteration:
                 return
             except BaseException as error:  # noqa: BLE001  raised again below, in the caller's thread
@@ -65,22 +68,56 @@ class Parallel:
         if failures:
             raise failures[0]
 
-    def _persist(self, act: Callable[[T], None], item: T) -> None:
-        began = monotonic()
+    def _persist(self, act: Callable[[T], None], item: T, refusals: "_Refusals") -> None:
+        began, me = monotonic(), object()
         attempt = 0
         while True:
             try:
-                return act(item)
+                act(item)
+                return refusals.note_arrival(me)
             except HostTrouble as trouble:
                 delay_s = delay_after(trouble, attempt, self.backoff, random.random())
                 attempt += 1
-                if is_budget_spent(monotonic() - began, delay_s, self.budget_s):
-                    if self.is_final(trouble):
+                refused_s = refusals.note(me, is_refused=self.may_be_final(trouble))
+                company = refusals.company_of(me)
+                match then_for(monotonic() - began, refused_s, delay_s, self.budget_s, company):
+                    case Then.FAIL:
                         raise JobFailed(str(trouble)) from trouble
-                    raise
+                    case Then.LATER:
+                        raise
+                    case Then.AGAIN:
+                        pass
                 self.on_trouble(trouble)
                 log.warning("%s; trying again in %.0f s.", trouble, delay_s)
                 if isinstance(trouble, ApiTrouble) and (trouble.status or 0) >= _SERVER_ERROR:
                     self.on_server_error()
             if self.stop.wait(delay_s):
                 self.stop.check()
+
+
+@dataclass(slots=True)
+class _Refusals:
+    """Which items are refused at a stretch, since when; and when one came last. Monotonic seconds."""
+
+    _since: dict[object, float] = field(default_factory=dict)
+    _came_at: float = -math.inf
+    _lock: Lock = field(default_factory=Lock)
+
+    def note(self, item: object, *, is_refused: bool) -> float | None:
+        """For how long this item has been refused at a stretch; None if it was not, this time."""
+        with self._lock:
+            if is_refused:
+                return monotonic() - self._since.setdefault(item, monotonic())
+            self._since.pop(item, None)
+            return None
+
+    def note_arrival(self, item: object) -> None:
+        """This item is here."""
+        with self._lock:
+            self._since.pop(item, None)
+            self._came_at = monotonic()
+
+    def company_of(self, item: object) -> Company:
+        """How the others fare."""
+        with self._lock:
+            return Company(len(self._since.keys() - {item}), monotonic() - self._came_at)

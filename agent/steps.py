@@ -7,9 +7,9 @@ Importing this module needs the base install only (requests, pydantic). docs/lib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
-from agent.core.errors import ApiTrouble, HostTrouble, JobFailed
+from agent.core.errors import ApiTrouble, DiskTrouble, HostTrouble, JobFailed
 from agent.core.intake import parse_job
 from agent.core.models import Job, Offer, OutputFile, RefusedJob, Upload, Verdict, Word
 from agent.core.paths import InputFile, plan_inputs, plan_roots, plan_uploads, shown, upload_key
@@ -19,6 +19,12 @@ from agent.ports import Each, JobApi, JobFolder, Progress, Task, Transfer
 T = TypeVar("T")
 
 _WORDS = {Verdict.FINISHED: Word.FINISHED, Verdict.ERROR: Word.ERROR, Verdict.RETURNED: Word.QUEUED}
+_HEARD = {
+    Verdict.FINISHED: {Word.FINISHED},
+    Verdict.ERROR: {Word.ERROR},
+    Verdict.RETURNED: {Word.QUEUED, Word.FINISHED, Word.ERROR},
+}
+"""States after which a verdict is not said (again): `queued` would bring a job back to life that is over."""
 _DETAILS_REFUSED = {400, 413, 414, 422, 431}
 """What a server answers that cannot take so long or so odd a query."""
 
@@ -85,14 +91,12 @@ def stage_inputs(job: Job, folder: JobFolder, means: Means) -> None:
     folder.create()
 
     def fetch(file: InputFile) -> None:
-        if folder.has(file.path):
-            return
         with _naming(f"input '{file.label}'"), means.progress.task(file.label, None) as task:
             request = means.api.download_request(file.file_id)
             with folder.part(file.path) as part:
                 means.transfer.download(request, part, stop=means.stop, advance=task.advance)
 
-    means.each(fetch, inputs)
+    means.each(fetch, [file for file in inputs if not folder.has(file.path)])
 
 
 def stage_outputs(
@@ -137,13 +141,15 @@ def _log_file(folder: JobFolder) -> OutputFile | None:
         found = folder.log.stat()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise DiskTrouble(f"the container's log cannot be read: {error.strerror}") from error
     return OutputFile((), found.st_size, found.st_mtime_ns)
 
 
 def _push(job_id: int, upload: Upload, folder: JobFolder, means: Means) -> None:
     file = upload.file
     request = means.api.upload_request(job_id, upload.kind, upload.base_path)
-    source = folder.open_output(file) if file.path else folder.log.open("rb")
+    source = folder.open_output(file) if file.path else _open_log(folder)
     with source, means.progress.task(upload.name, file.size_bytes) as task:
         means.transfer.upload(
             request,
@@ -153,6 +159,13 @@ def _push(job_id: int, upload: Upload, folder: JobFolder, means: Means) -> None:
             stop=means.stop,
             advance=task.advance,
         )
+
+
+def _open_log(folder: JobFolder) -> BinaryIO:
+    try:
+        return folder.log.open("rb")
+    except OSError as error:
+        raise DiskTrouble(f"the container's log cannot be read: {error.strerror}") from error
 
 
 @contextmanager
@@ -169,13 +182,14 @@ def report(api: JobApi, job_id: int, verdict: Verdict, details: str, *, may_be_s
     """Tell the API how the job ended: the last word, after the uploads. GONE is never told.
 
     The user gets an e-mail for each verdict, so with `may_be_sent` the API is asked first whether it has
-    heard this one already. Details that the API refuses are left out.
-    Raises `JobGone`, `ApiTrouble`, `AccountTrouble`.
+    heard this one already; before a job is given back always, for it may be queued or over. Details that
+    the API refuses are left out. Raises `JobGone`, `ApiTrouble`, `AccountTrouble`.
     """
     if verdict is Verdict.GONE:
         return
     word = _WORDS[verdict]
-    if may_be_sent and api.status(job_id) is word:
+    is_asked = may_be_sent or verdict is Verdict.RETURNED
+    if is_asked and api.status(job_id) in _HEARD[verdict]:
         return
     try:
         api.say(job_id, word, details)

@@ -3,7 +3,9 @@
 Source: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 """
 
+import math
 from dataclasses import dataclass
+from enum import Enum
 
 from agent.core.errors import HostTrouble, StorageTrouble
 
@@ -16,6 +18,22 @@ class Backoff:
 
     base_s: float = 0.5
     cap_s: float = 30.0
+
+
+class Then(Enum):
+    """What follows a failed attempt at an item."""
+
+    AGAIN = "again"  # the same item, after a pause
+    LATER = "later"  # the whole phase, after a longer one
+    FAIL = "fail"  # it is the job's own fault
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """How the items beside one fare: how many are refused now, and how many seconds ago one came last."""
+
+    refused: int = 0
+    came_s: float = math.inf
 
 
 def delay_of(attempt: int, backoff: Backoff, draw: float) -> float:
@@ -35,9 +53,25 @@ def is_budget_spent(elapsed_s: float, delay_s: float, budget_s: float) -> bool:
 
 
 def is_inputs_own_fault(trouble: HostTrouble) -> bool:
-    """Whether an input that kept failing like this for a whole budget will not come any more.
+    """Whether this is an answer about the one file, so that it may never come.
 
     A 500 from the URL of one file is what a directory in place of a file answers, and a 403 what a
-    forbidden object does; 502 to 504 and silence are an outage, which is nobody's job's fault.
+    forbidden object does; 502 to 504 and silence are an outage, a 401 is about our token, which is nobody's
+    job's fault.
     """
-    return isinstance(trouble, StorageTrouble) and trouble.status in {400, 401, 403, 410, 500}
+    return isinstance(trouble, StorageTrouble) and trouble.status in {400, 403, 404, 410, 500}
+
+
+def then_for(
+    tried_s: float, refused_s: float | None, delay_s: float, budget_s: float, company: Company
+) -> Then:
+    """What to do about an item that failed once more, and would be tried again after `delay_s`.
+
+    `tried_s`: since its first attempt began. `refused_s`: since when it gets nothing but answers about itself
+    (`is_inputs_own_fault`), None if the last was none. A storage that refuses others as well, and lets none
+    through, has an outage.
+    """
+    if not is_budget_spent(tried_s if refused_s is None else refused_s, delay_s, budget_s):
+        return Then.AGAIN
+    is_alone = refused_s is not None and (not company.refused or company.came_s < refused_s)
+    return Then.FAIL if is_alone else Then.LATER

@@ -9,7 +9,7 @@ from agent.core.errors import ApiTrouble, Stopped
 from agent.core.health import late_of
 from agent.core.models import Word
 from agent.core.stopping import Stop
-from agent.heartbeat import RETRY_S, Heartbeat, Pulse
+from agent.heartbeat import RETRY_MAX_S, RETRY_S, Heartbeat, Pulse
 from tests.fakes.api import FakeApi
 from tests.fakes.waiting import LONG_S, wait_until
 
@@ -248,3 +248,31 @@ def test_who_waits_for_ownership_shows_that_he_lives(pulse, monkeypatch):
     with pytest.raises(Stopped):
         pulse.wait_confirmed(stop, note)
     assert len(notes) == 3
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "due_s"), [(None, RETRY_S), (3.0, RETRY_S), (25.0, 25.0), (3600.0, RETRY_MAX_S)]
+)
+def test_the_api_may_ask_for_a_pause(api, pulse, asked_s, due_s, monkeypatch):
+    """429: all that ask again at once would keep it down; but five minutes of silence cost the job."""
+
+    def busy(*_):
+        raise ApiTrouble("429", status=429, retry_after_s=asked_s)
+
+    monkeypatch.setattr(api, "say", busy)
+    pulse.beat(100.0)
+    assert pulse.due_at == 100.0 + due_s
+
+
+def test_a_new_word_that_failed_waits_for_the_pause_too(api, pulse, monkeypatch):
+    """The word is said when the pause is over."""
+
+    def busy(*_):
+        raise ApiTrouble("503", status=503, retry_after_s=25.0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(api, "say", busy)
+        pulse.beat(100.0)
+    assert pulse.due_at == 125.0
+    pulse.beat(125.0)
+    assert words(api) == ["preprocessing"]

@@ -1,17 +1,22 @@
 """Several files at once, each tried again."""
 
 import threading
+from collections import Counter
 
 import pytest
 
+from agent import parallel as module
 from agent.core.errors import ApiTrouble, JobFailed, Stopped, StorageTrouble
 from agent.core.retry import Backoff, is_inputs_own_fault
 from agent.core.stopping import Stop
 from agent.parallel import Parallel
+from tests.fakes.waiting import LONG_S, wait_until
 
 
-def parallel(*, width=4, budget_s=60.0, stop=None, is_final=lambda _: False, on_server_error=lambda: None):
-    return Parallel(width, budget_s, Backoff(0.001, 0.001), stop or Stop(), is_final, on_server_error)
+def parallel(
+    *, width=4, budget_s=60.0, stop=None, may_be_final=lambda _: False, on_server_error=lambda: None
+):
+    return Parallel(width, budget_s, Backoff(0.001, 0.001), stop or Stop(), may_be_final, on_server_error)
 
 
 def test_every_item_is_done_once_and_several_at_a_time():
@@ -58,7 +63,7 @@ def test_an_inputs_own_fault_fails_the_job_after_the_budget():
         raise StorageTrouble("input 'x': answers 500", status=500)
 
     with pytest.raises(JobFailed, match="input 'x'"):
-        parallel(budget_s=0.0, is_final=is_inputs_own_fault)(act, ["a"])
+        parallel(budget_s=0.0, may_be_final=is_inputs_own_fault)(act, ["a"])
 
 
 def test_the_first_failure_ends_the_others():
@@ -100,3 +105,69 @@ def test_server_errors_of_the_api_are_told():
 
     parallel(on_server_error=lambda: told.append(1))(act, ["a"])
     assert told == [1]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Stands still unless a test moves it."""
+
+    class Clock:
+        now = 0.0
+
+    monkeypatch.setattr(module, "monotonic", lambda: Clock.now)
+    return Clock
+
+
+def refuse(item):
+    raise StorageTrouble(f"input {item}: answers 500", status=500)
+
+
+def test_what_is_refused_for_all_is_an_outage(clock):
+    """Every input answers 500: the storage is broken, not the job."""
+    meeting = threading.Barrier(2, timeout=LONG_S)
+    tries = Counter()
+
+    def act(item):
+        tries[item] += 1
+        if tries[item] == 2:  # the first answer is noted by now
+            meeting.wait()
+            clock.now = 1000.0
+        refuse(item)
+
+    with pytest.raises(StorageTrouble, match="answers 500"):
+        parallel(width=2, may_be_final=is_inputs_own_fault)(act, ["a", "b"])
+
+
+def test_what_is_refused_while_others_come_is_the_jobs_fault(clock):
+    """Two folders among the inputs of a storage that works."""
+    tries = Counter()
+    came = threading.Event()
+
+    def act(item):
+        tries[item] += 1
+        if item == "good":
+            wait_until(lambda: tries["a"] > 1 and tries["b"] > 1)
+            clock.now = 10.0
+        elif item == "next":  # the thread of the good one goes on once that is noted
+            came.set()
+        else:
+            if tries[item] > 1:
+                assert came.wait(LONG_S)
+                clock.now = 1000.0
+            refuse(item)
+
+    with pytest.raises(JobFailed, match=r"input (a|b): answers 500"):
+        parallel(width=3, may_be_final=is_inputs_own_fault)(act, ["a", "b", "good", "next"])
+
+
+def test_one_bad_answer_after_a_long_download_fails_no_job(clock):
+    """Only a file that is refused for the whole budget does not come."""
+    troubles = [StorageTrouble("cut off"), StorageTrouble("500", status=500)]
+
+    def act(_):
+        if troubles:
+            clock.now += 50.0
+            raise troubles.pop(0)
+
+    parallel(may_be_final=is_inputs_own_fault)(act, ["a"])
+    assert not troubles

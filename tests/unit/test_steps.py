@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.adapters.job_folder import LocalJobFolder
-from agent.core.errors import ApiTrouble, JobFailed, JobGone
+from agent.core.errors import ApiTrouble, DiskTrouble, JobFailed, JobGone
 from agent.core.models import Job, Offer, RefusedJob, Verdict, Word
 from agent.steps import Means, fetch_jobs, report, stage_inputs, stage_outputs
 from tests.fakes.api import FakeApi, FakeTransfer
@@ -148,6 +148,17 @@ def test_the_containers_log_goes_beside_the_jobs(api, folder, means):
     folder.log.write_text("hello")
     stage_outputs(job, folder, means)
     assert api.uploads == {"8/log/log/container.log": b"hello"}
+
+
+def test_a_log_that_cannot_be_read_is_the_machines_trouble(api, folder, means):
+    """It lies beside what the container sees, so whatever is wrong with it is not the job's doing."""
+    spec = {**SPEC, "handler": {"image_url": "demo:1", "files_up": {"log": "log"}}}
+    api.queue["8"] = spec
+    job = fetch_jobs(api, Offer(1, 1), limit=2)[1]
+    folder.create()
+    folder.log.mkdir()
+    with pytest.raises(DiskTrouble, match="the container's log cannot be read"):
+        stage_outputs(job, folder, means)
 
 
 def test_the_verdict_is_said_with_its_details(api):

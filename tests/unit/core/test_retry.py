@@ -8,10 +8,13 @@ from agent.core.errors import ApiTrouble, EngineTrouble, HostTrouble, StorageTro
 from agent.core.retry import (
     LONGEST_RETRY_AFTER_S,
     Backoff,
+    Company,
+    Then,
     delay_after,
     delay_of,
     is_budget_spent,
     is_inputs_own_fault,
+    then_for,
 )
 
 
@@ -45,6 +48,8 @@ def test_budget_counts_the_wait_to_come():
     [
         (StorageTrouble("", status=500), True),
         (StorageTrouble("", status=403), True),
+        (StorageTrouble("", status=404), True),
+        (StorageTrouble("", status=401), False),
         (StorageTrouble("", status=503), False),
         (StorageTrouble("connection refused"), False),
         (ApiTrouble("", status=500), False),
@@ -54,3 +59,26 @@ def test_budget_counts_the_wait_to_come():
 def test_only_an_answer_about_the_file_itself_fails_the_job(trouble, is_own):
     """An outage is never the job's fault; a file that answers 500 for a whole budget is."""
     assert is_inputs_own_fault(trouble) is is_own
+
+
+ALONE, AMONG_OTHERS, ONE_CAME = Company(), Company(2), Company(2, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("tried_s", "refused_s", "delay_s", "company", "then"),
+    [
+        (50, None, 10, ALONE, Then.AGAIN),
+        (95, None, 10, ALONE, Then.LATER),  # an outage, whoever fares how
+        (95, None, 10, AMONG_OTHERS, Then.LATER),
+        (95, None, 10, ONE_CAME, Then.LATER),
+        (50, 50, 10, ALONE, Then.AGAIN),
+        (950, 5, 10, ALONE, Then.AGAIN),  # one bad answer after a long download
+        (95, 95, 10, ALONE, Then.FAIL),
+        (95, 95, 10, AMONG_OTHERS, Then.LATER),  # the storage refuses all there is
+        (95, 95, 10, ONE_CAME, Then.FAIL),  # it works, but for these
+        (950, 95, 10, Company(2, 200.0), Then.LATER),  # one came, but that was before
+    ],
+)
+def test_what_follows_a_failed_attempt(tried_s, refused_s, delay_s, company, then):
+    """A file that alone is refused for a whole budget is the job's fault, what hits all is an outage."""
+    assert then_for(tried_s, refused_s, delay_s, 100, company) is then
