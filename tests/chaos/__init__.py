@@ -1,0 +1,1 @@
+"""Everything that a workstation may go through, at random, and the books balanced after it."""
