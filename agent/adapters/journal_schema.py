@@ -1,6 +1,7 @@
 """The tables of the journal, and the way from an older schema to the newest; docs/state.md describes them."""
 
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 
 from agent.core.errors import ConfigError
@@ -8,6 +9,7 @@ from agent.core.lifecycle import LEGAL
 from agent.core.status import PastJob
 
 SCHEMA_VERSION = 2
+ID_LIMIT = 10**18
 
 _SCHEMA_1 = """
 CREATE TABLE transitions (before TEXT NOT NULL, after TEXT NOT NULL, PRIMARY KEY (before, after));
@@ -30,6 +32,44 @@ ALTER TABLE history ADD COLUMN slot INTEGER;
 ALTER TABLE history ADD COLUMN log_tail TEXT;
 CREATE TABLE owner (one INTEGER PRIMARY KEY CHECK (one = 1), mode TEXT NOT NULL);
 """
+# What older agents live with, so that a rollback still opens the journal.
+_ADDITIONS = """
+CREATE TABLE IF NOT EXISTS lost (job_id INTEGER PRIMARY KEY, record TEXT NOT NULL, found_at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS agent (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL);
+"""
+_TABLES = ("transitions", "jobs", "uploads", "history", "owner", "lost", "agent")
+_ADDED = {"lost", "agent"}
+_TOO_NEW = 1000  # no agent ever writes such a version: the header is damaged
+
+
+class Damaged(Exception):
+    """The database is there and cannot be read."""
+
+
+def check_ours(db: sqlite3.Connection) -> None:
+    """Raise `Damaged` if the version in the header cannot be that of what is there."""
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    has_tables = bool(_tables_of(db))
+    if not 0 <= version <= _TOO_NEW or (version == 0 and has_tables):
+        raise Damaged(f"it says that its schema is {version}")
+
+
+def check_pages(db: sqlite3.Connection) -> None:
+    """Raise `Damaged` if the pages of the database do not fit together."""
+    found = db.execute("PRAGMA quick_check(1)").fetchone()
+    if found is None or found[0] != "ok":
+        raise Damaged(str(found and found[0]))
+
+
+def try_tables(db: sqlite3.Connection) -> None:
+    """Ask each table for something: one whose definition is damaged refuses. A header may forbid writing."""
+    for table in _TABLES:
+        db.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608  not from outside
+    db.execute("DELETE FROM lost WHERE job_id < 0")
+
+
+def _tables_of(db: sqlite3.Connection) -> set[str]:
+    return {str(name) for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
 
 
 def check_schema(db: sqlite3.Connection, path: Path) -> int:
@@ -48,7 +88,7 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
     version = check_schema(db, path)
     known = set(db.execute("SELECT before, after FROM transitions")) if version else set()
     new = {(before.value, after.value) for before, legal in LEGAL.items() for after in legal} - known
-    if version == SCHEMA_VERSION and not new:
+    if version == SCHEMA_VERSION and not new and _tables_of(db) >= _ADDED:
         return
     db.execute("BEGIN IMMEDIATE")
     if version < 1:
@@ -56,6 +96,7 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
     if version < SCHEMA_VERSION:
         _run(db, _SCHEMA_2)
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    _run(db, _ADDITIONS)
     db.executemany("INSERT INTO transitions VALUES (?, ?)", sorted(new))  # an older agent lives with more
     db.execute("COMMIT")
 
@@ -77,7 +118,19 @@ def past_jobs(db: sqlite3.Connection, version: int, limit: int) -> list[PastJob]
         f"SELECT job_id, verdict, reason, exit_code, {image}, claimed_at, ended_at"  # noqa: S608  not from outside
         " FROM history ORDER BY entry DESC LIMIT ?"
     )
-    return [PastJob(*row) for row in db.execute(query, (max(0, limit),))]
+    return [PastJob(*row) for row in db.execute(query, (max(0, limit),)) if _is_past_job(row)]
+
+
+def _is_past_job(row: tuple[object, ...]) -> bool:
+    """SQLite keeps values of any type in any column; a broken disk makes use of that."""
+    job_id, verdict, reason, code, image, claimed_at, ended_at = row
+    return (
+        isinstance(job_id, int)
+        and all(isinstance(text, str) for text in (verdict, reason, image))
+        and isinstance(code, int | None)
+        and isinstance(claimed_at, float)
+        and isinstance(ended_at, float)
+    )
 
 
 def past_log(db: sqlite3.Connection, version: int, job_id: int) -> str | None:
@@ -87,3 +140,14 @@ def past_log(db: sqlite3.Connection, version: int, job_id: int) -> str | None:
     query = "SELECT log_tail FROM history WHERE job_id = ? ORDER BY entry DESC LIMIT 1"
     row = db.execute(query, (job_id,)).fetchone()
     return None if row is None or row[0] is None else str(row[0])
+
+
+def note_lost(db: sqlite3.Connection, texts: Mapping[int, str], now: float) -> None:
+    """These jobs were in the journal and cannot be read; `texts`: what their rows hold, by job id."""
+    rows = [(job_id, text, now) for job_id, text in texts.items()]
+    db.executemany("INSERT OR REPLACE INTO lost VALUES (?, ?, ?)", rows)
+
+
+def save_mode(db: sqlite3.Connection, mode: str) -> None:
+    """What the owner asked for last."""
+    db.execute("INSERT OR REPLACE INTO owner VALUES (1, ?)", (mode,))
