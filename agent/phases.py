@@ -4,18 +4,18 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from time import time
 
+from agent.attempt import Attempt, end_of
 from agent.core.adoption import note_of
-from agent.core.container import container_name, folders_to_make, plan_container, with_note
+from agent.core.container import folders_to_make, plan_container, with_note
 from agent.core.engine_models import ContainerPlan
-from agent.core.errors import HostTrouble, JobFailed, JobGone
+from agent.core.errors import EngineTrouble, HostTrouble, JobGone
 from agent.core.joblog import JobLog
-from agent.core.lifecycle import LOG_TAIL_LINES, RunLimits, details_of, outcome_of, with_outcome
+from agent.core.lifecycle import details_of, with_outcome
 from agent.core.models import Job, JobSpec, Outcome, Phase, Record, Slot, Verdict
 from agent.core.paths import plan_roots
-from agent.core.reconcile import Find, find_for
+from agent.core.reconcile import may_return_before_removal
 from agent.core.retry import is_inputs_own_fault
 from agent.core.stopping import Stop
 from agent.heartbeat import Pulse
@@ -23,11 +23,9 @@ from agent.parallel import Parallel
 from agent.steps import Means, report, stage_inputs, stage_outputs
 from agent.toolbox import Tools
 from agent.track import Track
-from agent.watching import Watch
 
 log = logging.getLogger(__name__)
 
-_LOG_TAIL_BYTES = 16 * 1024
 _KEPT_LOG_BYTES = 64 * 1024
 
 
@@ -51,15 +49,16 @@ class Work:
         self._slot = slot
         self._pulse = pulse
         self._stop = stop
-        self._save = save
         self._track = track
         self._folder = tools.folder_of(pulse.job_id)
         self._log = JobLog(log, pulse.job_id)
+        self._attempt = Attempt(tools, self._folder, stop, save, track, self._log)
 
     def stage_in(self, record: Record, spec: JobSpec) -> Record:
         """Download the inputs, make the output folders, have the image here."""
         plan = self._plan(spec)  # refuses what could not run before a byte is moved
         roots = plan_roots(spec.handler.files_up)
+        self._attempt.clear(record)
         with self._means(is_inputs_own_fault) as means:
             stage_inputs(Job(record.job_id, spec), self._folder, means)
         for path in folders_to_make(
@@ -72,39 +71,21 @@ class Work:
 
     def run_container(self, record: Record, spec: JobSpec) -> Record:
         """Start the container or adopt it, wait for its end, read its verdict."""
-        plan = self._plan(spec)
-        tools, engine = self._tools, self._tools.engine
-        match find_for(record, engine.look(plan.name)):
-            case Find.GIVE_UP:
-                raise JobFailed(f"its container vanished {record.attempts} times")
-            case Find.AGAIN:
-                self._log.warning("Its container vanished; starting anew.")
-                self._folder.remove()
-                return replace(record, phase=Phase.STAGING_IN, container_started=False)
-            case Find.START:
-                record = replace(record, attempts=record.attempts + 1)
-                self._save(record)
-            case Find.ADOPT:
-                self._log.info("Adopting its container %s.", plan.name)
-        fact = engine.ensure_started(with_note(plan, note_of(record)))
-        self._track.clear()
-        self._track.began_at(fact.started_at)
-        if not record.container_started:
-            self._log.info("Container %s runs.", plan.name)
-            record = replace(record, container_started=True)
-            self._save(record)
-        ended = Watch(tools, self._stop, self._track, self._log, self._save).until_end(record, fact)
-        self._folder.create()  # it is there, unless somebody removed it while the container ran
-        engine.save_log(plan.name, self._folder.log, stop=self._stop)
-        limits = RunLimits(plan.memory_mib, self._tools.policy.max_runtime_s)
-        outcome = outcome_of(ended, limits, _tail_of(self._folder.log))
-        self._log.info("Container %s ended: %s.", plan.name, outcome.reason or "exit code 0")
-        return replace(with_outcome(record, outcome), phase=Phase.STAGING_OUT)
+        return self._attempt.run(record, with_note(self._plan(spec), note_of(record)))
+
+    def take_blame(self) -> str | None:
+        """Why the machine failed the attempt that has just ended, empty where it did not; once each."""
+        return self._attempt.take_blame()
 
     def stage_out(self, record: Record, spec: JobSpec) -> Record:
         """Upload what the job left, going on after the files that have arrived already."""
         journal, job_id = self._tools.journal, record.job_id
-        with self._means(lambda _: False) as means:
+        try:
+            self._attempt.clear(record)
+        except EngineTrouble as trouble:  # what there is is delivered, whether Docker answers or not
+            self._log.debug("Nobody knows whether its container writes any more: %s", trouble)
+        inhibit = self._tools.inhibit(f"uploading the outputs of job {job_id}")
+        with inhibit, self._means(lambda _: False) as means:
             staged = stage_outputs(
                 Job(job_id, spec),
                 self._folder,
@@ -127,7 +108,7 @@ class Work:
             raise JobGone("its last keep-alive was answered with 404")
         outcome = record.outcome or Outcome(Verdict.ERROR, "the agent lost the outcome")
         if outcome.verdict is Verdict.RETURNED:
-            self._remove_container(record)  # before anybody else begins
+            self._remove_before_others_begin(record)
         details = details_of(record)
         report(self._tools.api, record.job_id, outcome.verdict, details, may_be_sent=may_be_sent)
         level = logging.INFO if outcome.verdict is Verdict.FINISHED else logging.WARNING
@@ -138,17 +119,19 @@ class Work:
     def clean_up(self, record: Record) -> None:
         """Remove the container, if it is this agent's, the folder, then the record, last."""
         self._pulse.end()
-        self._remove_container(record)
+        self._attempt.clear(record)
         outcome = record.outcome or Outcome(Verdict.GONE)
-        log_end = _end_of(self._folder.log, _KEPT_LOG_BYTES) or outcome.log_tail
+        log_end = end_of(self._folder.log, _KEPT_LOG_BYTES) or outcome.log_tail
         self._folder.remove()
         self._tools.journal.close_job(record, time(), log_end)
 
-    def _remove_container(self, record: Record) -> None:
-        engine = self._tools.engine
-        fact = engine.look(container_name(record.job_id))
-        if fact is not None and fact.agent_id == self._tools.journal.agent_id:
-            engine.remove(fact.name)
+    def _remove_before_others_begin(self, record: Record) -> None:
+        try:
+            self._attempt.clear(record)
+        except EngineTrouble as trouble:
+            if not may_return_before_removal(record, trouble):
+                raise
+            self._log.warning("Its container is removed later: %s.", trouble)
 
     @contextmanager
     def _means(self, is_final: Callable[[HostTrouble], bool]) -> Iterator[Means]:
@@ -176,20 +159,3 @@ class Work:
             folder=self._folder.mount,
             allowed_images=policy.allowed_images,
         )
-
-
-def _tail_of(path: Path) -> str:
-    """The last lines of a log file, control characters left out."""
-    lines = _end_of(path, _LOG_TAIL_BYTES).removesuffix("\n").split("\n")
-    text = "\n".join(lines[-LOG_TAIL_LINES:])
-    return "".join(char for char in text if char.isprintable() or char == "\n").rstrip()
-
-
-def _end_of(path: Path, size_bytes: int) -> str:
-    """The end of a log file as it is; empty where there is none."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - size_bytes))
-            return file.read(size_bytes).decode("utf-8", "replace")
-    except OSError:
-        return ""

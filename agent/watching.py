@@ -1,11 +1,13 @@
 """Waits for a container's end, and sees to it that there is one."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from time import time
 
 from agent.core.container import container_name
 from agent.core.engine_models import ContainerExit, ContainerFact
 from agent.core.joblog import JobLog
+from agent.core.lifecycle import duration_text
 from agent.core.models import Record
 from agent.core.stopping import Stop
 from agent.toolbox import Tools
@@ -42,4 +44,8 @@ class Watch:
             self._stop.check()
             if left_s <= 1.0:
                 self._log.warning("Its time is over; ending it.")
+                record = replace(
+                    record, ending=f"timed out after {duration_text(policy.max_runtime_s or 0.0)}"
+                )
+                self._save(record)
                 engine.kill(name, grace_s=policy.stop_grace_s)

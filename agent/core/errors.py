@@ -9,6 +9,7 @@ AgentError
 │   ├── StorageTrouble   a file's URL answers an error, stalls or cuts off
 │   ├── EngineTrouble    Docker is away, hangs or fails for reasons of its own
 │   │   ├── ImageMissing the image was here and is there no more
+│   │   ├── NameTaken    somebody else's container has the name of ours
 │   │   └── Unkillable   a container that SIGKILL does not end
 │   └── DiskTrouble      no space, no permission, a broken disk
 ├── ServiceTrouble       the running agent refuses or fails what a command asked of it
@@ -71,6 +72,10 @@ class EngineTrouble(HostTrouble):
 
 class ImageMissing(EngineTrouble):
     """Somebody removed the image between its pull and the container's start."""
+
+
+class NameTaken(EngineTrouble):
+    """Somebody else's container has the name of ours: it is never touched, its owner has to help."""
 
 
 class Unkillable(EngineTrouble):

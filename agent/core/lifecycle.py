@@ -1,9 +1,11 @@
 """What a job's record may become, and what its end means."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from agent.core.blame import DISK_FULL
 from agent.core.engine_models import ContainerExit
 from agent.core.models import Outcome, Phase, Record, Verdict, Word
+from agent.core.reconcile import MAX_ATTEMPTS
 from agent.core.wire import DETAILS_MAX_CHARS
 
 LOG_TAIL_LINES = 20
@@ -29,15 +31,6 @@ _MEANINGS = {
     139: "ended by SIGSEGV",
     143: "ended by SIGTERM",
 }
-_DISK_FULL = "no space left on device"
-
-
-@dataclass(frozen=True, slots=True)
-class RunLimits:
-    """What a container was held to. `max_runtime_s`: None for no limit."""
-
-    memory_mib: int
-    max_runtime_s: float | None = None
 
 
 def word_of(phase: Phase) -> Word | None:
@@ -64,21 +57,21 @@ def duration_text(seconds: float) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
-def outcome_of(ended: ContainerExit, limits: RunLimits, log_tail: str) -> Outcome:
-    """The verdict on a container that ended; an exit code of 0 is a success whatever else is said."""
-    if ended.code == 0 and not ended.error:
+def outcome_of(ended: ContainerExit, memory_mib: int, log_tail: str, ending: str = "") -> Outcome:
+    """The verdict on a container that ended; an exit code of 0 is a success unless the agent ended it.
+
+    `memory_mib`: what it was held to. `ending`: why the agent itself ended it, before its work was done.
+    """
+    if ended.code == 0 and not ended.error and not ending:
         return Outcome(Verdict.FINISHED, exit_code=0, log_tail=log_tail)
-    return Outcome(Verdict.ERROR, _reason_of(ended, limits, log_tail), ended.code, log_tail)
+    return Outcome(Verdict.ERROR, ending or _reason_of(ended, memory_mib, log_tail), ended.code, log_tail)
 
 
-def _reason_of(ended: ContainerExit, limits: RunLimits, log_tail: str) -> str:
+def _reason_of(ended: ContainerExit, memory_mib: int, log_tail: str) -> str:
     if ended.oom_killed:
-        return f"killed: out of memory (limit {limits.memory_mib} MiB)"
-    ran_s = ended.finished_at - ended.started_at if ended.started_at else 0.0
-    if limits.max_runtime_s is not None and ran_s >= limits.max_runtime_s:
-        return f"timed out after {duration_text(limits.max_runtime_s)}"
-    is_disk_full = _DISK_FULL in f"{ended.error}\n{log_tail}".lower()
-    meaning = _DISK_FULL if is_disk_full else ended.error or _MEANINGS.get(ended.code, "")
+        return f"killed: out of memory (limit {memory_mib} MiB)"
+    is_disk_full = DISK_FULL in f"{ended.error}\n{log_tail}".lower()
+    meaning = DISK_FULL if is_disk_full else ended.error or _MEANINGS.get(ended.code, "")
     return f"exit code {ended.code}: {meaning}" if meaning else f"exit code {ended.code}"
 
 
@@ -91,6 +84,22 @@ def after_failure(record: Record, reason: str) -> Record:
 def after_return(record: Record, reason: str) -> Record:
     """The record of a job that is given back to the queue; what it has done so far is thrown away."""
     return replace(record, phase=Phase.REPORTING, outcome=Outcome(Verdict.RETURNED, reason))
+
+
+def after_loss(record: Record, reason: str) -> Record:
+    """The record of a job whose container this machine has lost: from the start again, or given back."""
+    if record.attempts >= MAX_ATTEMPTS:
+        return after_return(record, reason)
+    return replace(record, phase=Phase.STAGING_IN, container_started=False, life=None, ending="")
+
+
+def after_surprise(record: Record, reason: str) -> Record:
+    """The record of a job that the agent's own code keeps failing: another worker may do better.
+
+    Whatever has been computed is delivered.
+    """
+    is_computed = record.phase is Phase.STAGING_OUT
+    return after_failure(record, reason) if is_computed else after_return(record, reason)
 
 
 def after_gone(record: Record) -> Record:

@@ -69,13 +69,12 @@ def test_a_container_that_vanished_runs_again_from_the_start(world, journal, rec
     assert world.engine.starts[NAME] == 1
 
 
-def test_a_container_that_vanishes_again_and_again_fails_the_job(world, journal, record):
-    """Not for ever."""
+def test_a_container_that_vanishes_again_and_again_is_given_back(world, journal, record):
+    """Not for ever here, and not as the job's error."""
     started = replace(record, phase=Phase.RUNNING, container_started=True, attempts=MAX_ATTEMPTS)
     journal.save(started)
-    ((word, details),) = run(world, journal, started, is_recovered=True)
-    assert word is Word.ERROR
-    assert details == f"its container vanished {MAX_ATTEMPTS} times"
+    assert run(world, journal, started, is_recovered=True) == []
+    assert world.api.said[-1] == (7, Word.QUEUED, "its container vanished: somebody removed it")
 
 
 def test_it_remembers_that_the_container_ran(world, journal, record):
@@ -100,12 +99,12 @@ def test_an_exited_container_is_read_not_run(world, journal, record):
     assert world.engine.starts[NAME] == 1
 
 
-def test_a_surprise_is_tried_again_then_fails_the_job_alone(world, journal, record, caplog):
-    """A bug of ours is logged with the job and does not keep the job for ever."""
+def test_a_surprise_is_tried_again_then_the_job_is_given_back(world, journal, record, caplog):
+    """A bug of ours is logged with the job, does not keep it for ever and is not called its error."""
     failing(world.engine, "wait", [RuntimeError("who would have thought")] * UNEXPECTED_MAX)
-    ((word, details),) = run(world, journal, record)
-    assert word is Word.ERROR
-    assert details == "the agent failed: RuntimeError"
+    assert run(world, journal, record) == []
+    assert world.api.said[-1] == (7, Word.QUEUED, "the agent failed: RuntimeError")
+    assert world.engine.list_ours() == []
     assert "who would have thought" in caplog.text
     assert "Job 7:" in caplog.text
 

@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from agent.core.engine_models import ContainerExit
+from agent.core.engine_models import ContainerExit, EngineLife
 from agent.core.lifecycle import (
     DETAILS_MAX_CHARS,
     LEGAL,
-    RunLimits,
     after_failure,
     after_gone,
+    after_loss,
+    after_return,
+    after_surprise,
     details_of,
     duration_text,
     outcome_of,
@@ -18,13 +20,14 @@ from agent.core.lifecycle import (
     word_of,
 )
 from agent.core.models import Outcome, Phase, Record, Verdict, Word
+from agent.core.reconcile import MAX_ATTEMPTS
 
 RECORD = Record(7, Phase.RUNNING, None, 0, 1000.0)
-LIMITS = RunLimits(8192, 12 * 3600.0)
+MEMORY_MIB = 8192
 
 
-def ended(code, *, oom=False, error="", ran_s=60.0):
-    return ContainerExit(code, oom, error, 1000.0, 1000.0 + ran_s)
+def ended(code, *, oom=False, error=""):
+    return ContainerExit(code, oom, error, 1000.0, 1060.0)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +41,7 @@ def ended(code, *, oom=False, error="", ran_s=60.0):
             "",
             "exit code 137: ended by SIGKILL, which somebody sent or, for lack of memory, the kernel",
         ),
-        (ended(143, ran_s=12 * 3600.0), "", "timed out after 12 h"),
+        (ended(143), "", "exit code 143: ended by SIGTERM"),
         (ended(1), "OSError: [Errno 28] No space left on device", "exit code 1: no space left on device"),
         (ended(127), "sh: comet: not found", "exit code 127: command not found"),
         (ended(128, error="the engine lost it"), "", "exit code 128: the engine lost it"),
@@ -46,19 +49,62 @@ def ended(code, *, oom=False, error="", ran_s=60.0):
 )
 def test_every_kind_of_end_reads_differently(how, tail, reason):
     """The reason tells exit code, memory, time and disk apart."""
-    outcome = outcome_of(how, LIMITS, tail)
+    outcome = outcome_of(how, MEMORY_MIB, tail)
     assert (outcome.verdict, outcome.reason) == (Verdict.ERROR, reason)
     assert outcome.log_tail == tail
 
 
 def test_exit_code_0_is_a_success_even_after_an_oom_kill():
     """A job that lost a child to the memory limit and coped has not failed."""
-    assert outcome_of(ended(0, oom=True), LIMITS, "x").verdict is Verdict.FINISHED
+    assert outcome_of(ended(0, oom=True), MEMORY_MIB, "x").verdict is Verdict.FINISHED
 
 
-def test_a_kill_before_the_time_is_over_is_no_time_out():
-    """SIGKILL after a minute of twelve hours is not called a time-out."""
-    assert "timed out" not in outcome_of(ended(137, ran_s=60), LIMITS, "").reason
+@pytest.mark.parametrize("how", [ended(0), ended(137), ended(143), ended(137, oom=True)])
+def test_what_the_agent_ended_says_so(how):
+    """By what was written down before, not by any clock; if it said 0 to the SIGTERM, it was not done."""
+    outcome = outcome_of(how, MEMORY_MIB, "tail", "timed out after 12 h")
+    assert (outcome.verdict, outcome.reason) == (Verdict.ERROR, "timed out after 12 h")
+    assert (outcome.exit_code, outcome.log_tail) == (how.code, "tail")
+
+
+@pytest.mark.parametrize(
+    ("attempts", "phase"),
+    [(0, Phase.STAGING_IN), (MAX_ATTEMPTS - 1, Phase.STAGING_IN), (MAX_ATTEMPTS, Phase.REPORTING)],
+)
+def test_a_container_that_the_machine_lost_runs_again_not_for_ever(attempts, phase):
+    """From the start, with nothing of the attempt before; then another worker's turn has come."""
+    record = replace(
+        RECORD, container_started=True, attempts=attempts, life=EngineLife("b", "s"), ending="timed out"
+    )
+    after = after_loss(record, "the engine was restarted")
+    assert after.phase is phase
+    assert phase in LEGAL[Phase.RUNNING]
+    assert after.attempts == attempts
+    if phase is Phase.STAGING_IN:
+        assert (after.container_started, after.life, after.ending, after.outcome) == (False, None, "", None)
+    else:
+        assert after.outcome == Outcome(Verdict.RETURNED, "the engine was restarted")
+
+
+@pytest.mark.parametrize(
+    ("phase", "verdict"),
+    [
+        (Phase.STAGING_IN, Verdict.RETURNED),
+        (Phase.RUNNING, Verdict.RETURNED),
+        (Phase.STAGING_OUT, Verdict.ERROR),
+    ],
+)
+def test_a_fault_of_the_agent_is_not_the_jobs(phase, verdict):
+    """Another worker gets the job, unless it has been computed: then what there is was delivered here."""
+    after = after_surprise(replace(RECORD, phase=phase), "the agent failed: KeyError")
+    assert after.phase is Phase.REPORTING
+    assert after.outcome == Outcome(verdict, "the agent failed: KeyError")
+
+
+def test_what_is_given_back_has_no_other_outcome():
+    """It is somebody else's from now on, whatever came of it here."""
+    failed = with_outcome(RECORD, Outcome(Verdict.ERROR, "exit code 3", 3, "tail"))
+    assert after_return(failed, "wanted back").outcome == Outcome(Verdict.RETURNED, "wanted back")
 
 
 def test_the_first_error_stays_the_cause():

@@ -1,0 +1,80 @@
+"""Whose fault the end of a container is: its own, or that of the machine it ran on."""
+
+import re
+from dataclasses import dataclass
+
+from agent.core.engine_models import ContainerExit, EngineInfo, EngineLife
+
+DISK_FULL = "no space left on device"
+
+FULL_FLOOR_BYTES = 64 * 1024 * 1024
+"""With less the disk counts as full even where the settings ask for no free space."""
+
+_TAIL_MAX_CHARS = 16 * 1024
+_ENDED_BY_ENGINE = {137, 143, 255}
+"""SIGKILL, SIGTERM, and what the engine writes down when it never learnt the code."""
+
+# What the driver's libraries say of a GPU that went away under a running container: NVIDIA's
+# nvidia-container-toolkit#48 (a reload of systemd takes the GPU from it), #1227, nvidia-docker#1553 and the
+# strings of nvmlErrorString and cudaGetErrorString. Out of memory, a library that the image lacks, a launch
+# that failed or no device at all may be the job's own doing, so they are not here.
+_GPU_LOST = re.compile(
+    r"failed to initialize nvml(?![^\n]{0,80}not found)|unable to determine the device handle|gpu is lost"
+    r"|error_gpu_is_lost|has fallen off the bus|uncorrectable ecc error encountered"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What surrounded the end of a container.
+
+    `life`: that of the engine when the container was seen running last, None if nobody knows; `engine`: what
+    it says of itself now. `saw_running`: this process saw the container run under `life`, and has waited for
+    its end since. `ending`: why the agent itself ended it. `free_bytes`: None where it cannot be known;
+    `min_free_bytes`: with less the disk counts as full.
+    """
+
+    ended: ContainerExit
+    engine: EngineInfo
+    life: EngineLife | None = None
+    saw_running: bool = False
+    ending: str = ""
+    has_gpu: bool = False
+    log_tail: str = ""
+    free_bytes: int | None = None
+    min_free_bytes: int = 0
+
+
+def blame_of(scene: Scene) -> str:
+    """Why the machine is to blame, in a sentence without its full stop; empty: the end is the job's own."""
+    if scene.ending or scene.ended.oom_killed:
+        return ""
+    said = f"{scene.ended.error[:_TAIL_MAX_CHARS]}\n{scene.log_tail[-_TAIL_MAX_CHARS:]}".lower()
+    return _restart(scene) or _lost_gpu(scene, said) or _full_disk(scene, said)
+
+
+def _restart(scene: Scene) -> str:
+    """Lives are compared, never times: clocks jump, most of all at a start of the machine."""
+    before, now = scene.life or EngineLife(), scene.engine.life
+    if before.boot and now.boot and before.boot != now.boot:
+        return "the machine was started anew while its container ran"
+    is_same = not before.start or not now.start or before.start == now.start
+    if is_same or scene.engine.keeps_containers:
+        return ""
+    if scene.ended.code in _ENDED_BY_ENGINE or scene.saw_running:
+        return "the container engine was started anew while its container ran"
+    return ""
+
+
+def _lost_gpu(scene: Scene, said: str) -> str:
+    if scene.has_gpu and scene.ended.code and (found := _GPU_LOST.search(said)):
+        return f"the machine's GPU was lost ({found[0]})"
+    return ""
+
+
+def _full_disk(scene: Scene, said: str) -> str:
+    """A job may also fill its own /dev/shm or quota, so the machine's disk must really be full."""
+    if not scene.ended.code or DISK_FULL not in said or scene.free_bytes is None:
+        return ""
+    is_full = scene.free_bytes < max(scene.min_free_bytes, FULL_FLOOR_BYTES)
+    return "the machine's disk was full" if is_full else ""
