@@ -7,11 +7,11 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 from time import monotonic, time
 
-from agent.core.errors import ConfigError
+from agent.core.errors import ConfigError, Stopped
+from agent.core.gates import Gate
 from agent.core.health import late_of
 from agent.core.intake import record_of
 from agent.core.joblog import JobLog
@@ -19,13 +19,13 @@ from agent.core.models import Job, RefusedJob, Slot
 from agent.core.status import AgentStatus, Mode, line_of
 from agent.core.stopping import Stop
 from agent.crew import Crew
-from agent.heard import HeardApi
 from agent.heartbeat import Heartbeat
 from agent.looking import Looking, Options
 from agent.owner import Owner
-from agent.ports_host import ServiceManager
 from agent.recover import load_resumed
-from agent.toolbox import Policy, Tools
+from agent.resting import Rests
+from agent.station import Ending, Station, ended_line
+from agent.toolbox import Tools
 from agent.wakeup import WakeUp
 from agent.wishes import Wishes
 
@@ -38,41 +38,6 @@ START_S = 60.0
 STOP_S = 30.0
 STATUS_EVERY_S = 10.0
 """`API 12 s ago` is told anew so often, while there is somebody to be told."""
-
-
-class Ending(Enum):
-    """Why the agent ended: it was asked to stop or had done what it was started for; or it was drained."""
-
-    STOPPED = "stopped"
-    DRAINED = "drained"
-
-
-@dataclass(frozen=True, slots=True)
-class Renewed:
-    """What the settings say now, and a sentence for each change."""
-
-    options: Options
-    policy: Policy
-    slots: tuple[Slot, ...]
-    beat_s: float
-    sentences: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Station:
-    """Who started the agent, and what is told of it.
-
-    `reread` reads the settings again, raising `ConfigError`. `hangup_stops`: SIGHUP is a terminal's end.
-    """
-
-    service: ServiceManager
-    heard: HeardApi
-    reread: Callable[[], Renewed]
-    version: str = ""
-    api_url: str = ""
-    account: str = ""
-    free_bytes: Callable[[], int | None] = lambda: None
-    hangup_stops: bool = False
 
 
 class Daemon:
@@ -93,14 +58,17 @@ class Daemon:
     ) -> None:
         self.owner = Owner(tools.journal)
         self.wishes = Wishes()
-        self._tools = tools
+        self._rests = Rests(station.self_test, tools.policy.host_failures, station.test_pace)
+        self._tools = replace(tools, attempted=self._rests.attempted)
         self._heartbeat = heartbeat
         self._slots = tuple(slots)
         self._stop = stop
         self._station = station
         self._service = station.service
         self._crew = Crew(heartbeat, stop)
-        self._looking = Looking(tools.api, tools.engine, tools.journal, options, self.feed)
+        self._looking = Looking(tools.api, tools.engine, tools.journal, options, self._get_on)
+        self._signals: Callable[[], frozenset[int]] = frozenset
+        self._wanted_back = ""
         self._mode = Mode.TAKING
         self._late: dict[str, str] = {}
         self._ending = Ending.STOPPED
@@ -108,7 +76,8 @@ class Daemon:
 
     def run(self, wake: WakeUp) -> Ending:
         """Live. Returns when asked to stop, when drained, or when `once` or `until_idle` is fulfilled."""
-        self._crew.ring = self.owner.ring = self.wishes.ring = wake.ring
+        self._crew.ring = self.owner.ring = self.wishes.ring = self._rests.ring = wake.ring
+        self._signals = wake.pending
         self._service.extend(START_S)
         self._heartbeat.start()
         try:
@@ -120,12 +89,15 @@ class Daemon:
                 self._tell()
                 if self._is_stopped_by(wake.sleep(self._sleep_s(next_at))):
                     break
+        except Stopped:
+            self._is_stopped_by(self._signals())
         finally:
             self._service.stopping()
             self._service.status(ended_line(self._ending, len(self._crew)))
             self._service.extend(STOP_S)
             self._stop.set()
-            self._crew.detach(monotonic() + DETACH_S)
+            self._crew.detach(deadline := monotonic() + DETACH_S)
+            self._rests.detach(deadline)
             self._heartbeat.stop()
             self.wishes.refuse()
         return self._ending
@@ -139,21 +111,37 @@ class Daemon:
     def tick(self, now: float) -> float | None:
         """One look around; when the next one is due (monotonic seconds), None: there is nothing left."""
         self.wishes.serve()
-        if self._crew.reap() or self.owner.mode is not self._mode:
+        self._wanted_back = ""
+        is_news = [self._crew.reap(), self._rests.has_woken(), self.owner.mode is not self._mode]
+        if any(is_news):
             self._looking.due_at = 0.0
-        mode = self._mode = self.owner.mode
+        self._mode = self.owner.mode
         if self._is_over():
             return None
-        if (free := self._crew.free_of(self._slots)) and now >= self._looking.due_at:
-            claimed = self._looking.look(free[0], now, mode, took_a_job=self._crew.begun > 0)
-            for job in claimed:
-                self._accept(job, free[0])
+        due_at = self._crew.revive(self._tools, now)
+        free = self._crew.free_of(self._slots)
+        due_at = min(due_at, self._rests.tend(free, now))
+        if free and now >= self._looking.due_at:
+            self._look(free, now)
             if self._is_over():
                 return None
         if self._crew.free_of(self._slots):
-            return self._looking.due_at
-        self._looking.rest(mode)
-        return float("inf")
+            return min(due_at, self._looking.due_at)
+        self._looking.rest(self._mode)
+        return due_at
+
+    def _look(self, free: Sequence[Slot], now: float) -> None:
+        """Ask for a job for the first of the free slots that does not rest."""
+        slot = [*self._rests.awake_of(free), *free][0]
+        claimed = self._looking.look(
+            slot,
+            now,
+            self._mode,
+            took_a_job=self._crew.begun > 0,
+            resting=self._rests.why_none(free),
+        )
+        for job in claimed:
+            self._accept(job, slot)
 
     def _is_over(self) -> bool:
         if len(self._crew):
@@ -175,8 +163,7 @@ class Daemon:
         return None if min(limits) == float("inf") else max(0.0, min(limits))
 
     def _is_stopped_by(self, signals: frozenset[int]) -> bool:
-        stops = {signal.SIGTERM, signal.SIGINT} | ({signal.SIGHUP} if self._station.hangup_stops else set())
-        if signals & stops:
+        if signals & self._stops:
             log.info("Asked to stop: running containers go on, the next start adopts them.")
             return True
         if signal.SIGHUP in signals:
@@ -193,6 +180,19 @@ class Daemon:
         record = record_of(job, slot, time())
         JobLog(log, job.id).info("Claimed for slot %d%s.", slot.id, _image_of(job))
         self._crew.begin(self._tools, record, slot, is_recovered=False)
+        if self._wanted_back:
+            self._crew.release(job.id, self._wanted_back)
+
+    def _get_on(self) -> None:
+        """Between two questions to the outside. Raises `Stopped` if a signal asks for it."""
+        self.feed()
+        if self._stops & self._signals():
+            raise Stopped("asked to stop")
+
+    @property
+    def _stops(self) -> set[int]:
+        """The signals that end the agent."""
+        return {signal.SIGTERM, signal.SIGINT} | ({signal.SIGHUP} if self._station.hangup_stops else set())
 
     def feed(self) -> None:
         """Tell the service manager that every thread gets on, if that is so."""
@@ -212,6 +212,7 @@ class Daemon:
         now, looking, station = time(), self._looking, self._station
         silent = station.heard.trouble(now)
         is_free = bool(self._crew.free_of(self._slots))
+        resting = () if Gate.RESTING in looking.gates else self._rests.troubles()
         return AgentStatus(
             version=station.version,
             pid=os.getpid(),
@@ -222,7 +223,7 @@ class Daemon:
             slots=len(self._slots),
             jobs=self._crew.statuses(),
             gates=tuple(looking.gates.values()),
-            troubles=(*looking.troubles.values(), *([silent] if silent else [])),
+            troubles=(*looking.troubles.values(), *resting, *([silent] if silent else [])),
             api_heard_at=station.heard.heard_at,
             next_look_at=now + max(0.0, looking.due_at - monotonic()) if is_free else None,
             free_bytes=station.free_bytes(),
@@ -240,6 +241,14 @@ class Daemon:
         """Have the job given back to the queue; any thread may ask. False if it is too late for that."""
         return self._crew.release(job_id, reason)
 
+    def release_claimed(self, reason: str) -> None:
+        """Have what is being claimed at this moment given back too; no job may be taken any more."""
+        self._wanted_back = reason
+
+    def try_resting(self) -> None:
+        """Have every slot that rests tested now; any thread may ask."""
+        self._rests.hurry()
+
     def reload(self) -> tuple[str, ...]:
         """Take up what the settings say now; the main thread's. Raises `ConfigError`: all stays as it was."""
         self._service.reloading()
@@ -253,22 +262,12 @@ class Daemon:
         self._looking.options = renewed.options
         self._looking.due_at = 0.0
         self._tools = replace(self._tools, policy=renewed.policy)
+        self._rests.limit = renewed.policy.host_failures
         self._slots = renewed.slots
         self._heartbeat.pace(renewed.beat_s)
         for sentence in renewed.sentences or ("Nothing has changed in the settings",):
             log.info("%s.", sentence)
         return renewed.sentences
-
-
-def ended_line(ending: Ending, left_jobs: int) -> str:
-    """What stands in `systemctl status` of a service that has ended."""
-    match ending:
-        case Ending.DRAINED:
-            return "Drained and ended; the next start takes jobs again"
-        case Ending.STOPPED if left_jobs:
-            return "Stopped; containers run on, the next start goes on with their jobs"
-        case Ending.STOPPED:
-            return "Stopped"
 
 
 def _image_of(job: Job | RefusedJob) -> str:

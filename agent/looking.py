@@ -3,7 +3,7 @@
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import time
 
 from agent.core.errors import AgentError, DiskTrouble, EngineTrouble, HostTrouble
@@ -53,10 +53,12 @@ class Looking:
         self._leftovers_unknown = True
         self._said = ""
 
-    def look(self, slot: Slot, now: float, mode: Mode, *, took_a_job: bool) -> list[Job | RefusedJob]:
+    def look(
+        self, slot: Slot, now: float, mode: Mode, *, took_a_job: bool, resting: str = ""
+    ) -> list[Job | RefusedJob]:
         """Ask for a job if every gate is open, and set when to look again."""
         self.is_queue_empty = False
-        self._note(self._facts(mode, took_a_job=took_a_job))
+        self._note(replace(self._facts(mode, took_a_job=took_a_job), resting=resting))
         self._say()
         self._alive()
         try:

@@ -23,7 +23,8 @@ class Policy:
     `backoff` paces a phase that the host's trouble keeps from its end, `transfer_backoff` a single file.
     `allowed_silence_s`: how long a job's thread may show no sign of life (`core.health`). `host_patience_s`:
     how long this machine's trouble may keep a job from its start. `stall_warn_s`: 0 for never.
-    `min_free_bytes`: with less the disk counts as full.
+    `min_free_bytes`: with less the disk counts as full. `host_failures`: after so many of this machine's
+    in a row the slot rests.
     """
 
     limits: Limits
@@ -40,6 +41,7 @@ class Policy:
     host_patience_s: float = 1800.0
     stall_warn_s: float = 3600.0
     min_free_bytes: int = 0
+    host_failures: int = 3
 
 
 @dataclass(frozen=True, slots=True)

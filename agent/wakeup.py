@@ -17,6 +17,7 @@ class WakeUp:
         self._before: dict[signal.Signals, Any] = {}
         self._lock = threading.Lock()
         self._is_closed = False
+        self._kept: frozenset[int] = frozenset()
 
     def __enter__(self) -> Self:
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
@@ -44,10 +45,18 @@ class WakeUp:
             except BlockingIOError:
                 return  # the pipe is full: it is awake anyway
 
+    def pending(self) -> frozenset[int]:
+        """The signals that arrived meanwhile; the next sleep tells them too."""
+        ready, _, _ = select.select([self._read], [], [], 0)
+        if ready:
+            self._kept |= frozenset(os.read(self._read, 4096))
+        return self._kept
+
     def sleep(self, timeout_s: float | None) -> frozenset[int]:
         """Sleep until rung, signalled or the time is over (None: never); the signals, 0 for a ring."""
-        ready, _, _ = select.select([self._read], [], [], timeout_s)
-        return frozenset(os.read(self._read, 4096)) if ready else frozenset()
+        ready, _, _ = select.select([self._read], [], [], 0 if self._kept else timeout_s)
+        kept, self._kept = self._kept, frozenset()
+        return kept | frozenset(os.read(self._read, 4096)) if ready else kept
 
 
 def _do_nothing(*_: object) -> None:

@@ -18,13 +18,15 @@ from agent.adapters.state_dir import hold_state_dir
 from agent.adapters.transfer import HttpTransfer
 from agent.cli.connect import Connection
 from agent.cli.meaning import Rereading, machine_of, options_of, policy_of, slots_for
+from agent.cli.trial import SlotTrial
 from agent.core.stopping import Stop
-from agent.daemon import START_S, Daemon, Ending, Renewed, Station
+from agent.daemon import START_S, Daemon
 from agent.desk import Desk
 from agent.heard import HeardApi
 from agent.heartbeat import Heartbeat
 from agent.ports_host import ServiceManager
 from agent.settings import Settings
+from agent.station import Ending, Renewed, Station
 from agent.toolbox import Tools
 from agent.wakeup import WakeUp
 
@@ -86,6 +88,7 @@ def station_of(
         account=connection.account.username or "",
         free_bytes=lambda: free_bytes_at(settings.path_host_base),
         hangup_stops=has_terminal(),
+        self_test=SlotTrial(settings.docker_host, settings.path_host_base),
     )
 
 

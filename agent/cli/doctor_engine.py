@@ -1,25 +1,16 @@
 """The checks of Docker: how it is set up, and whether a container like a job's runs."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from agent.adapters import host
-from agent.adapters.engine_trial import EngineTrial, Ran
+from agent.adapters.engine_trial import EngineTrial
 from agent.cli.check import docker_finding
 from agent.cli.doctor_case import Case, Check, needs_root
-from agent.core.doctor_engine import (
-    Trial,
-    engine_facts_of,
-    engine_findings,
-    refusal_finding,
-    trial_finding,
-)
-from agent.core.doctor_trial import EXIT_CODE
-from agent.core.errors import EngineTrouble, HostTrouble
+from agent.cli.trial import try_files
+from agent.core.doctor_engine import engine_facts_of, engine_findings
+from agent.core.errors import HostTrouble
 from agent.core.findings import Finding, State
-
-_WORD = "decode-agent-was-here"
 
 
 def look_at_engine(case: Case) -> Iterator[Finding]:
@@ -39,26 +30,7 @@ def run_container(case: Case) -> Iterator[Finding]:
     if reason := why_no_container(case, "container"):
         yield reason
         return
-    jobs = case.settings.path_host_base
-    with host.trial_folder(jobs) as folder:
-        (folder / "in").write_text(f"{_WORD}\n")
-        began = time.monotonic()
-        try:
-            ran = ran_in(case, folder)
-        except EngineTrouble as refusal:
-            yield refusal_finding(str(refusal))
-            return
-        wanted = {"file": _WORD, "exit": str(EXIT_CODE), "log": _WORD}
-        got = {"file": host.text_of(folder / "out"), "exit": str(ran.exit_code), "log": ran.log.strip()}
-        yield trial_finding(Trial(wanted, got, time.monotonic() - began), str(jobs))
-
-
-def ran_in(case: Case, folder: Path, gpu_uuids: tuple[str, ...] = ()) -> Ran:
-    """How a trial container with that folder and these GPUs ended. Raises `EngineTrouble`, `HostTrouble`."""
-    trial = EngineTrial(case.settings.docker_host)
-    files = host.shell_files()
-    with trial.image(files) as image:
-        return trial.run(image, folder, tuple(files), gpu_uuids)
+    yield try_files(case.settings.docker_host, case.settings.path_host_base)
 
 
 def why_no_container(case: Case, about: str) -> Finding | None:

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from agent.adapters import host
 from agent.adapters.nvidia import list_gpus
 from agent.cli.doctor_case import Case, Check
-from agent.cli.doctor_engine import ran_in, why_no_container
+from agent.cli.doctor_engine import why_no_container
+from agent.cli.trial import try_gpus
 from agent.core.doctor_engine import ReloadFacts, reload_finding
-from agent.core.doctor_gpu import GpuFacts, InsideFacts, gpu_findings, inside_finding
+from agent.core.doctor_gpu import GpuFacts, gpu_findings, inside_finding
 from agent.core.doctor_sandbox import gpu_access_finding
-from agent.core.doctor_trial import inside_facts_of
-from agent.core.errors import EngineTrouble, HostTrouble
+from agent.core.errors import HostTrouble
 from agent.core.findings import Finding, State
 
 
@@ -46,22 +46,13 @@ def run_gpu_container(case: Case) -> Iterator[Finding]:
     if reason := why_no_container(case, "gpu-job"):
         yield reason
     else:
-        facts = _inside(case, uuids)
+        facts = try_gpus(case.settings.docker_host, case.settings.path_host_base, uuids)
         yield inside_finding(facts)
         is_by_cdi = facts.is_by_cdi if not facts.refusal else None
     if case.engine is not None:
         specs = host.has_cdi_specs(case.engine.cdi_folders)
         links = host.has_device_links()
         yield reload_finding(ReloadFacts(case.engine.cgroup_driver, is_by_cdi, specs, links))
-
-
-def _inside(case: Case, uuids: tuple[str, ...]) -> InsideFacts:
-    with host.trial_folder(case.settings.path_host_base) as folder:
-        try:
-            ran = ran_in(case, folder, uuids)
-        except EngineTrouble as refusal:
-            return InsideFacts(uuids, refusal=str(refusal))
-    return inside_facts_of(uuids, ran.log)
 
 
 @contextmanager

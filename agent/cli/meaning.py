@@ -16,9 +16,9 @@ from agent.core.health import silence_allowed_s
 from agent.core.models import Gpu, Slot
 from agent.core.reloading import sentences_of
 from agent.core.slots import Machine, slots_of
-from agent.daemon import Renewed
 from agent.looking import Options
 from agent.settings import SECRETS, Settings
+from agent.station import Renewed
 from agent.toolbox import Policy
 
 log = logging.getLogger(__name__)
@@ -115,6 +115,7 @@ def policy_of(settings: Settings) -> Policy:
         transfers=settings.transfers,
         transfer_budget_s=settings.retry_budget,
         host_patience_s=settings.host_patience,
+        host_failures=settings.host_failures,
         stall_warn_s=settings.job_stall_warn,
         min_free_bytes=int(settings.min_free_disk_gib * 1024**3),
         allowed_silence_s=silence_allowed_s(

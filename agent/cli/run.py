@@ -15,8 +15,8 @@ from agent.cli.build import run_agent
 from agent.cli.connect import account_of, connect, log_in, read, secrets_of
 from agent.cli.exits import Exit
 from agent.core.errors import HostTrouble
-from agent.daemon import Ending
 from agent.ports import Tokens
+from agent.station import Ending
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,10 @@ from agent.core.health import BEAT_LIMIT_S, JOB_LIMIT_S
 from agent.core.intake import parse_job, record_of
 from agent.core.models import Phase, Slot
 from agent.core.status import Health, Mode, health_of
-from agent.daemon import Daemon, Ending, Renewed
+from agent.daemon import Daemon
 from agent.heartbeat import Heartbeat
 from agent.looking import Options
+from agent.station import Ending, Renewed
 from agent.wakeup import WakeUp
 from tests.fakes.engine import Script
 from tests.fakes.waiting import wait_until

@@ -9,9 +9,9 @@ from agent.core.errors import ConfigError, DiskTrouble, EngineTrouble, HostTroub
 from agent.core.models import Outcome, Phase, Record, Verdict
 from agent.core.status import Mode
 from agent.core.stopping import Stop
-from agent.daemon import Renewed
 from agent.desk import Desk
 from agent.looking import Options
+from agent.station import Renewed
 from tests.fakes.engine import Script
 from tests.fakes.waiting import wait_until
 from tests.unit.world import SLOT

@@ -7,10 +7,10 @@ from agent.core.engine_models import ImagePull
 from agent.core.models import Slot
 from agent.core.retry import Backoff
 from agent.core.stopping import Stop
-from agent.daemon import Station
 from agent.heard import HeardApi
 from agent.heartbeat import Heartbeat
 from agent.runner import Runner
+from agent.station import Station
 from agent.steps import Unwatched
 from agent.toolbox import Policy, Tools
 from tests.fakes.api import FakeApi, FakeTransfer
@@ -88,6 +88,7 @@ class World:
         self.service = FakeService(is_there=False)
         self.heard = HeardApi(self.api)
         self.renewed = None
+        self.self_test = lambda _slot: None
         self.policy = Policy(
             Limits(),
             "0",
@@ -122,7 +123,12 @@ class World:
             api_url="https://api",
             account="worker1",
             free_bytes=lambda: 212_000_000_000,
+            self_test=self.try_slot,
         )
+
+    def try_slot(self, slot):
+        """The self-test of the moment."""
+        self.self_test(slot)
 
     def runner(self, tools, record, *, is_recovered):
         """One job's runner, beating inline."""
