@@ -5,13 +5,17 @@ A fresh job and one from the journal differ only in the phase they begin in. Eve
 
 import logging
 import random
+import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from time import monotonic
 
 from agent.core.errors import HostTrouble, JobFailed, JobGone, Stopped
 from agent.core.joblog import JobLog
-from agent.core.lifecycle import after_failure, after_gone, after_return, word_of
+from agent.core.lifecycle import after_failure, after_gone, after_return, after_surprise, word_of
 from agent.core.models import JobSpec, Phase, Record, Slot
+from agent.core.reconcile import is_patience_spent, kept_since
 from agent.core.retry import delay_after
 from agent.core.stopping import Stop
 from agent.heartbeat import Heartbeat
@@ -41,7 +45,9 @@ class Runner:
         self.record = record
         self.is_over = False
         self._journal = tools.journal
+        self._attempted = partial(tools.attempted, slot)
         self._backoff = tools.policy.backoff
+        self._patience_s = tools.policy.host_patience_s
         self._heartbeat = heartbeat
         self._agent_stop = agent_stop
         self._stop = Stop()
@@ -49,6 +55,7 @@ class Runner:
         self._is_recovered = is_recovered
         self._may_be_sent = is_recovered
         self._wanted_back = ""
+        self._turning = threading.Lock()
         self._log = JobLog(log, record.job_id)
         # A fresh job speaks once it is in the journal: what was never written down was never ours to lose.
         self._pulse = heartbeat.add(record.job_id, word_of(record.phase) if is_recovered else None)
@@ -71,15 +78,17 @@ class Runner:
 
     def release(self, reason: str) -> bool:
         """Give the job back to the queue; False if it is too late, for its container has ended."""
-        if self.record.phase not in {Phase.STAGING_IN, Phase.RUNNING}:
-            return False
-        self._wanted_back = reason
+        with self._turning:  # the phase does not change in between: what was promised is kept
+            if self.record.phase not in {Phase.STAGING_IN, Phase.RUNNING}:
+                return False
+            self._wanted_back = reason
         self._stop.set()
         return True
 
-    def _persist(self, act: Callable[[], None]) -> None:
+    def _persist(self, act: Callable[[], None], *, may_give_up: bool = True) -> None:
         """Do it, again and again while the host is in trouble. Raises `Stopped` when the agent stops."""
         troubles = surprises = 0
+        since: float | None = None
         while True:
             try:
                 self.track.note()
@@ -88,6 +97,9 @@ class Runner:
             except Stopped:
                 raise
             except HostTrouble as trouble:
+                since = kept_since(self.record, trouble, since, monotonic())
+                if may_give_up and is_patience_spent(since, monotonic(), self._patience_s):
+                    return self._give_back(after_return, f"this machine cannot run it: {trouble}")
                 delay_s = delay_after(trouble, troubles, self._backoff, random.random())
                 troubles += 1
                 self.track.hinder(str(trouble))
@@ -98,7 +110,7 @@ class Runner:
                 surprises += 1
                 self.track.hinder(f"the agent failed: {type(error).__name__}")
                 if surprises >= UNEXPECTED_MAX:
-                    return self._give_up(error)
+                    return self._give_up(error, may_give_up=may_give_up)
             else:
                 return None
             if self._wait(delay_s):
@@ -116,7 +128,7 @@ class Runner:
         except Stopped:
             if self._pulse.gone.is_set():
                 self._let_go()
-            elif self._wanted_back and not self._agent_stop.is_set():
+            elif self._wanted_back:
                 self._save(after_return(self.record, self._wanted_back))
             else:
                 raise
@@ -125,11 +137,16 @@ class Runner:
         self._log.info("It is not ours any more (deleted or given away); cleaning up.")
         self._save(after_gone(self.record))
 
-    def _give_up(self, error: Exception) -> None:
-        if self.record.phase in {Phase.REPORTING, Phase.DONE}:
+    def _give_up(self, error: Exception, *, may_give_up: bool) -> None:
+        if not may_give_up or self.record.phase in {Phase.REPORTING, Phase.DONE}:
             raise Stopped("the next start may do better") from error
-        failed = after_failure(self.record, f"the agent failed: {type(error).__name__}")
-        self._persist(lambda: self._save(failed))
+        self._give_back(after_surprise, f"the agent failed: {type(error).__name__}")
+
+    def _give_back(self, after: Callable[[Record, str], Record], reason: str) -> None:
+        """This machine, or the agent on it, cannot do the job."""
+        self._log.warning("Not the job's fault: %s.", reason)
+        self._persist(lambda: self._save(after(self.record, reason)), may_give_up=False)
+        self._attempted(reason)
 
     def _wait(self, delay_s: float) -> bool:
         """Sleep; True if the agent stops. News that the job is gone ends the sleep, not the work."""
@@ -138,10 +155,11 @@ class Runner:
         return self._agent_stop.is_set()
 
     def _save(self, record: Record) -> None:
-        self._journal.save(record)
-        if record.phase is not self.record.phase:
-            self._log.debug("Phase %s follows %s.", record.phase, self.record.phase)
-        self.record = record
+        with self._turning:
+            self._journal.save(record)
+            before, self.record = self.record, record
+        if record.phase is not before.phase:
+            self._log.debug("Phase %s follows %s.", record.phase, before.phase)
         self.track.follow(record)
         self._heartbeat.say(self._pulse, word_of(record.phase))
 
@@ -165,6 +183,8 @@ class Runner:
             case Phase.DONE:
                 return
         self._save(after)
+        if (blame := self._work.take_blame()) is not None:
+            self._attempted(blame)
 
     def _checked_spec(self) -> JobSpec:
         """The spec, if work may go on. Raises `Stopped`."""
