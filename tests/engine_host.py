@@ -19,7 +19,7 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -185,6 +185,15 @@ class Dockerd:
         """Let it go on after `pause`."""
         self._signal(signal.SIGCONT)
 
+    def reload(self) -> None:
+        """Have it read its configuration again, and return when it has."""
+        said = len(self._log_of_reloads())
+        self._signal(signal.SIGHUP)
+        _wait_until(lambda: len(self._log_of_reloads()) > said, _START_S, self._why_not)
+
+    def _log_of_reloads(self) -> list[str]:
+        return [line for line in (self.folder / "log").read_text().splitlines() if "Reloaded conf" in line]
+
     def restart(self) -> None:
         """Stop it in good order (which ends its containers) and start it."""
         self.end(signal.SIGTERM)
@@ -297,6 +306,39 @@ class Registry:
         """Stop it and remove what it holds."""
         self.end()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+_FREEZER = Path("/sys/fs/cgroup/freezer")  # of cgroup v1: that of v2 lets SIGKILL through
+
+
+def why_no_freezer() -> str | None:
+    """Why no container can be frozen here so that SIGKILL does not end it; None: it can."""
+    return None if _FREEZER.is_dir() else "needs the freezer of cgroup v1"
+
+
+@contextlib.contextmanager
+def frozen(dockerd: Dockerd, name: str) -> Iterator[None]:
+    """Until the block ends the container's processes are as if in state D; Docker does not know.
+
+    They sit in a cgroup below the container's own, which runc thaws before it sends SIGKILL.
+    """
+    pid = dockerd.docker("inspect", "--format", "{{.State.Pid}}", name)
+    groups = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
+    (group,) = [path for _, controllers, path in groups if controllers == "freezer"]
+    outer = _FREEZER / group.lstrip("/")
+    inner = outer / "held"
+    inner.mkdir()
+    try:
+        while pids := (outer / "cgroup.procs").read_text().split():
+            for each in pids:
+                with contextlib.suppress(OSError):  # it has just ended
+                    (inner / "cgroup.procs").write_text(each)
+        (inner / "freezer.state").write_text("FROZEN")
+        is_frozen = lambda: (inner / "freezer.state").read_text() == "FROZEN\n"  # noqa: E731
+        _wait_until(is_frozen, _START_S, lambda: f"{name} does not freeze")
+        yield
+    finally:
+        (inner / "freezer.state").write_text("THAWED")
 
 
 def tar_of_noise(size_bytes: int) -> bytes:

@@ -1,29 +1,25 @@
 """The Docker engine: calls by docker-py, waiting and streams by connections that a stop can hang up."""
 
 import logging
-import math
-import threading
 import time
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Generator
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
 
-from docker import APIClient
-from docker.auth import get_config_header, resolve_repository_name
 from docker.errors import APIError, NotFound
-from docker.utils import parse_repository_tag
 
+from agent.adapters import docker_engine_machine as machine
+from agent.adapters.docker_engine_client import Client
 from agent.adapters.docker_engine_errors import translated
+from agent.adapters.docker_engine_images import Images
 from agent.adapters.docker_engine_oom import OomWatch, sleep
-from agent.adapters.docker_engine_stream import Stream, open_stream
+from agent.adapters.docker_engine_stream import Stream
 from agent.core import engine_faults as faults
 from agent.core.container import LABEL_JOB
-from agent.core.engine_api import create_body, fact_of, log_of
+from agent.core.engine_api import cpu_s_of, create_body, fact_of, log_of, mark_of
 from agent.core.engine_models import (
     Activity,
     ContainerExit,
@@ -31,10 +27,10 @@ from agent.core.engine_models import (
     ContainerPlan,
     ContainerStatus,
     EngineInfo,
+    EngineLife,
     ImagePull,
 )
-from agent.core.errors import DiskTrouble, EngineTrouble, JobFailed, Stopped
-from agent.core.pull import pulled
+from agent.core.errors import DiskTrouble, EngineTrouble, Stopped, Unkillable
 from agent.core.stopping import Stop
 from agent.ports import Progress
 
@@ -42,6 +38,9 @@ log = logging.getLogger(__name__)
 
 _LOOK_AGAIN_S = 30.0  # a wait looks at the container itself this often, whatever the stream says
 _PAUSE_S = 0.1  # before it asks again after the stream ended for nothing
+_DEAD_WITHIN_S = 10.0  # after SIGKILL; dockerd itself waits as long
+_GENTLY = "SIGTERM"
+_DEFAULT_NETWORK = "bridge"
 
 
 class DockerEngine:
@@ -53,26 +52,14 @@ class DockerEngine:
     def __init__(
         self, base_url: str, agent_id: str, *, timeout_s: int = 30, pull_idle_s: float = 120
     ) -> None:
-        self._base_url = base_url
         self._agent_id = agent_id
-        self._timeout_s = timeout_s
-        self._pull_idle_s = pull_idle_s
-        self._lock = threading.Lock()
-        self._api: APIClient | None = None
-
-    def _client(self) -> Any:  # an APIClient; types-docker leaves some of its methods untyped
-        """The client, made (and its API version agreed on) when it is first needed."""
-        with self._lock:
-            if self._api is None:
-                self._api = APIClient(self._base_url, timeout=self._timeout_s)
-            return self._api
+        self._is_local = machine.is_local(base_url)
+        self._client = Client(base_url, timeout_s)
+        self._images = Images(self._client, pull_idle_s)
 
     def close(self) -> None:
         """Close the idle connections; the next call opens new ones."""
-        with self._lock:
-            if self._api is not None:
-                self._api.close()
-            self._api = None
+        self._client.close()
 
     def ping(self) -> str:
         """The engine's version, if it answers."""
@@ -80,61 +67,33 @@ class DockerEngine:
             client = self._client()
             says = client.version(api_version=False)
             if says.get("ApiVersion") != client.api_version:  # Docker was updated: agree anew
-                self._api = None
+                self._client.agree_anew()
             return str(says.get("Version"))
 
     def info(self) -> EngineInfo:
-        """What the engine says of itself."""
+        """What the engine says of itself, and this machine if the engine is on it."""
         with translated("asking for its state"):
             says = self._client().info()
             return EngineInfo(
                 str(says.get("ServerVersion")),
+                EngineLife(machine.boot_id() if self._is_local else "", self._start_name()),
                 keeps_containers=bool(says.get("LiveRestoreEnabled")),
-                data_root=str(says.get("DockerRootDir") or ""),
+                data_root=str(says.get("DockerRootDir") or "") if self._is_local else "",
             )
+
+    def _start_name(self) -> str:
+        """The id of the default network: each start of the daemon makes that anew, unless containers live on.
+
+        See `initBridgeDriver` in https://github.com/moby/moby/blob/master/daemon/daemon_unix.go; seen with
+        Docker 20.10 in good order, after SIGKILL and with `live-restore`.
+        """
+        with suppress(NotFound):  # the daemon may be told to have none
+            return str(self._client().inspect_network(_DEFAULT_NETWORK)["Id"])
+        return ""
 
     def ensure_image(self, image: str, policy: ImagePull, *, stop: Stop, progress: Progress) -> None:
         """Have the image here. A copy that is here serves whenever the registry does not give it."""
-        stop.check()
-        is_here = self._has_image(image)
-        if is_here and (policy is not ImagePull.ALWAYS or "@sha256:" in image):
-            return
-        if policy is ImagePull.NEVER:
-            raise JobFailed(f"image not found: {image} (IMAGE_PULL=never allows only images that are here)")
-        try:
-            self._pull(image, stop, progress)
-        except (EngineTrouble, JobFailed) as trouble:
-            if not is_here:
-                raise
-            log.warning("Using the copy of the image %s that is here: %s.", image, trouble)
-
-    def _has_image(self, image: str) -> bool:
-        doing = f"looking for the image {image}"
-        with translated(doing, partial(faults.create_fault, image, doing)), suppress(NotFound):
-            self._client().inspect_image(image)
-            return True
-        return False
-
-    def _pull(self, image: str, stop: Stop, progress: Progress) -> None:
-        log.info("Pulling the image %s.", image)
-        judge = partial(faults.pull_fault, image)
-        repository, tag = parse_repository_tag(image)
-        path = "/images/create?" + urlencode({"fromImage": repository, "tag": tag or "latest"})
-        with (
-            translated(f"pulling the image {image}", judge, stop),
-            progress.task(f"image {image}", None) as task,
-            self._stream("POST", path, stop, self._pull_idle_s, self._login(repository)) as stream,
-        ):
-            for more in pulled(stream.lines(), judge):
-                task.advance(more)
-        if not self._has_image(image):
-            raise EngineTrouble(f"the image {image} was pulled and is not there")
-
-    def _login(self, repository: str) -> Mapping[str, str]:
-        """The header with what `docker login` left for the registry, if anything."""
-        registry, _ = resolve_repository_name(repository)
-        login = get_config_header(self._client(), registry)
-        return {"X-Registry-Auth": login.decode("ascii")} if login else {}
+        self._images.ensure(image, policy, stop=stop, progress=progress)
 
     def ensure_started(self, plan: ContainerPlan) -> ContainerFact:
         """Create the container if there is none of that name, start it if it never ran, adopt it else."""
@@ -161,7 +120,8 @@ class DockerEngine:
     def look(self, name: str) -> ContainerFact | None:
         """What the engine knows of the container; None: nothing."""
         with translated(f"looking at container {name}"), suppress(NotFound):
-            return fact_of(self._client().inspect_container(name))
+            details = self._client().inspect_container(name)
+            return replace(fact_of(details), age_s=machine.age_of(details) if self._is_local else None)
         return None
 
     def _ours(self, name: str) -> ContainerFact | None:
@@ -178,12 +138,19 @@ class DockerEngine:
         return fact
 
     def activity(self, name: str) -> Activity:
-        """What the container has done so far."""
+        """What the container has done so far. `EngineTrouble` too if it does not run.
+
+        Docker's own numbers need all controllers of cgroup v1: where one lacks they are zeros (20.10).
+        """
         with translated(f"looking at what container {name} does"):
-            stats = self._client().stats(name, stream=False)
-            cpu_s = stats["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9
-            tail = self._client().logs(name, timestamps=True, tail=1)
-        return Activity(cpu_s, tail[:64].decode("ascii", "replace"))
+            client = self._client()
+            details = client.inspect_container(name)
+            if not details["State"]["Running"]:
+                raise EngineTrouble(f"container {name} does not run")
+            cpu_s = machine.cpu_s_of(details) if self._is_local else None
+            if cpu_s is None:
+                cpu_s = cpu_s_of(client.stats(name, stream=False, one_shot=True))
+            return Activity(cpu_s, mark_of(client.logs(name, timestamps=True, tail=1)))
 
     def list_ours(self) -> list[ContainerFact]:
         """All containers that carry our labels, those of other agents too."""
@@ -201,7 +168,7 @@ class DockerEngine:
         with self._watch_memory(name) as memory:
             while True:
                 with suppress(Stopped), translated(f"waiting for container {name}", stop=stop):
-                    with self._stream("POST", path, stop) as stream:
+                    with self._client.stream("POST", path, stop) as stream:
                         ended = self._watch(name, stream, memory, deadline, stop)
                     if ended is not None:
                         is_oom = ended.oom_killed or (ended.code != 0 and memory.has_killed())
@@ -250,38 +217,61 @@ class DockerEngine:
         path = f"/containers/{name}/logs?stdout=1&stderr=1&follow={follow:d}"
         with (
             translated(f"reading the log of container {name}", stop=stop),
-            self._stream("GET", path, stop) as stream,
+            self._client.stream("GET", path, stop) as stream,
         ):
             if follow:
                 stream.be_patient()
             yield from log_of(stream.read)
 
     def kill(self, name: str, *, grace_s: float) -> None:
-        """SIGTERM, after `grace_s` SIGKILL; harmless if it has ended or is gone."""
+        """SIGTERM (or what the image wants), after `grace_s` SIGKILL; harmless if it has ended or is gone.
+
+        Not by Docker's `stop`, which waits for ever (20.10) where SIGKILL does not help.
+        """
         fact = self._ours(name)
         if fact is None or fact.status in {ContainerStatus.CREATED, ContainerStatus.EXITED}:
             return
-        with translated(f"ending container {name}"), suppress(NotFound):
-            if fact.status is ContainerStatus.PAUSED:  # Docker ends no paused container
+        if fact.status is ContainerStatus.PAUSED:  # Docker ends no paused container
+            with translated(f"ending container {name}"), suppress(NotFound):
                 self._client().unpause(name)
-            self._client().stop(name, timeout=math.ceil(grace_s))
+        if grace_s > 0:
+            self._send(name, self._stop_signal(name))
+            if self._has_ended(name, grace_s):
+                return
+        self._send(name, "SIGKILL")
+        if not self._has_ended(name, _DEAD_WITHIN_S):
+            raise Unkillable(faults.unkillable_text(name))
+
+    def _stop_signal(self, name: str) -> str:
+        with translated(f"looking at container {name}"), suppress(NotFound):
+            return str(self._client().inspect_container(name)["Config"].get("StopSignal") or _GENTLY)
+        return _GENTLY
+
+    def _send(self, name: str, signal: str) -> None:
+        doing = f"ending container {name}"
+        with translated(doing, partial(faults.kill_fault, name, doing)), suppress(NotFound):
+            try:
+                self._client().kill(name, signal)
+            except APIError as error:
+                if error.status_code != HTTPStatus.CONFLICT:  # that is: it does not run any more
+                    raise
+
+    def _has_ended(self, name: str, within_s: float) -> bool:
+        try:
+            return self.wait(name, timeout_s=within_s, stop=Stop()) is not None
+        except EngineTrouble:
+            if self.look(name) is None:
+                return True
+            raise
 
     def remove(self, name: str) -> None:
         """Kill and remove the container; harmless if it is gone."""
         self.kill(name, grace_s=0)
-        with translated(f"removing container {name}"), suppress(NotFound):
+        doing = f"removing container {name}"
+        with translated(doing, partial(faults.kill_fault, name, doing)), suppress(NotFound):
             try:
                 self._client().remove_container(name, v=True, force=True)
             except APIError as error:
                 if error.status_code != HTTPStatus.CONFLICT:
                     raise
-                self._client().wait(name, timeout=self._timeout_s, condition="removed")
-
-    @contextmanager
-    def _stream(
-        self, method: str, path: str, stop: Stop, idle_s: float | None = None, headers: Mapping[str, str] = {}
-    ) -> Iterator[Stream]:
-        path = f"/v{self._client().api_version}{path}"
-        idle_s = idle_s or self._timeout_s
-        with open_stream(self._base_url, method, path, stop=stop, idle_s=idle_s, headers=headers) as stream:
-            yield stream
+                self._client().wait(name, timeout=self._client.timeout_s, condition="removed")

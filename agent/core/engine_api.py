@@ -17,6 +17,7 @@ _MIB = 1024 * 1024
 _LOG_FILES = 2  # json-file rotates only if it may keep more than one
 _FRAME_HEAD_BYTES = 8
 _PIECE_BYTES = 64 * 1024
+_MARK_BYTES = 30  # a time with nine digits after the point
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 _STATUS = {
@@ -99,6 +100,16 @@ def _exit_of(state: Mapping[str, Any]) -> ContainerExit:
         started_at=unix_time(str(state.get("StartedAt", ""))),
         finished_at=unix_time(str(state.get("FinishedAt", ""))),
     )
+
+
+def cpu_s_of(stats: Mapping[str, Any]) -> float:
+    """The seconds of CPU in the answer to GET /containers/{name}/stats; 0.0 where it has no numbers."""
+    return int(((stats.get("cpu_stats") or {}).get("cpu_usage") or {}).get("total_usage") or 0) / 1e9
+
+
+def mark_of(last_line: bytes) -> str:
+    """What tells the last line of a log from others: the time in front of it."""
+    return last_line[:_MARK_BYTES].decode("ascii", "replace")
 
 
 def unix_time(text: str) -> float:

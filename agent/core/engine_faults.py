@@ -7,10 +7,19 @@ import re
 
 from agent.core.container import container_name
 from agent.core.engine_models import ContainerFact
-from agent.core.errors import AgentError, DiskTrouble, EngineTrouble, JobFailed
+from agent.core.errors import (
+    AgentError,
+    DiskTrouble,
+    EngineTrouble,
+    ImageMissing,
+    JobFailed,
+    NameTaken,
+    Unkillable,
+)
 from agent.core.wire import one_line
 
 _NO_SPACE = "no space left on device"
+_NO_EXIT = re.compile(r"did not receive an exit event|is zombie and can not be killed", re.IGNORECASE)
 _MALFORMED = re.compile(r"invalid reference format|repository name must|invalid (index|tag)", re.IGNORECASE)
 _NO_IMAGE = re.compile(r"no such image", re.IGNORECASE)
 _NO_COMMAND = re.compile(r"no command specified", re.IGNORECASE)
@@ -47,11 +56,14 @@ def cause_of(error: BaseException) -> str:
 
 
 def check_owner(fact: ContainerFact, agent_id: str) -> None:
-    """Raise `EngineTrouble` if somebody else made the container: then it is never touched."""
+    """Raise `NameTaken` if somebody else made the container: then it is never touched."""
     if fact.job_id is None or container_name(fact.job_id) != fact.name:
-        raise EngineTrouble(f"container {fact.name} is not ours and has a name of ours: remove or rename it")
+        raise NameTaken(f"container {fact.name} is not ours and has a name of ours: remove or rename it")
     if fact.agent_id != agent_id:
-        raise EngineTrouble(f"container {fact.name} belongs to another agent ({one_line(fact.agent_id)})")
+        raise NameTaken(
+            f"container {fact.name} belongs to another agent ({one_line(fact.agent_id)}): remove it if there"
+            " is no such agent any more"
+        )
 
 
 def engine_fault(doing: str, message: str) -> AgentError:
@@ -61,15 +73,30 @@ def engine_fault(doing: str, message: str) -> AgentError:
     return EngineTrouble(f"Docker refused ({doing}): {one_line(message)}")
 
 
-def create_fault(image: str, doing: str, message: str) -> AgentError:
-    """The container could not be created."""
+def image_fault(image: str, doing: str, message: str) -> AgentError:
+    """The image could not be looked for."""
     if _NO_IMAGE.search(message):
         return JobFailed(f"image not found: {image}")
-    if _MALFORMED.search(message):
-        return _malformed(image)
+    return _malformed(image) if _MALFORMED.search(message) else engine_fault(doing, message)
+
+
+def create_fault(image: str, doing: str, message: str) -> AgentError:
+    """The container could not be created; its image was here a moment ago."""
+    if _NO_IMAGE.search(message):
+        return ImageMissing(f"somebody removed the image {image} before its container was made")
     if _NO_COMMAND.search(message):
         return JobFailed(f"the job has no command and its image {image} brings none")
-    return engine_fault(doing, message)
+    return image_fault(image, doing, message)
+
+
+def kill_fault(name: str, doing: str, message: str) -> AgentError:
+    """The container could not be killed."""
+    return Unkillable(unkillable_text(name)) if _NO_EXIT.search(message) else engine_fault(doing, message)
+
+
+def unkillable_text(name: str) -> str:
+    """What is wrong with a container that runs on after SIGKILL."""
+    return f"container {name} cannot be killed: its processes hang in the kernel"
 
 
 def start_fault(doing: str, message: str) -> AgentError:

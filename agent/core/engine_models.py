@@ -1,6 +1,6 @@
 """The values that travel between the agent and the container engine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -61,8 +61,9 @@ class ContainerStatus(StrEnum):
 class ContainerFact:
     """One container of ours as the engine knows it. `exit` is set where `status` is EXITED.
 
-    `age_s`: for how long it has been running by no clock that jumps; None if that is not known. `job_note`:
-    what its label says of the job, for an agent that lost its journal (`core.adoption`).
+    `age_s`: for how long it has been running by no clock that jumps, the time left out that the machine was
+    suspended; None if that is not known. It makes no fact another one. `job_note`: what its label says of
+    the job, for an agent that lost its journal (`core.adoption`).
     """
 
     name: str
@@ -71,7 +72,7 @@ class ContainerFact:
     agent_id: str
     started_at: float
     exit: ContainerExit | None = None
-    age_s: float | None = None
+    age_s: float | None = field(default=None, compare=False)
     job_note: str = ""
 
 

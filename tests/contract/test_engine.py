@@ -11,10 +11,10 @@ import pytest
 from agent.adapters.docker_engine import DockerEngine
 from agent.core.container import Limits, container_name, plan_container
 from agent.core.engine_models import ContainerStatus, ImagePull
-from agent.core.errors import EngineTrouble, JobFailed, Stopped
+from agent.core.errors import EngineTrouble, ImageMissing, JobFailed, Stopped, Unkillable
 from agent.core.models import AppSpec, HandlerSpec, Job, JobSpec, Slot
 from agent.core.stopping import Stop
-from tests.engine_host import IMAGES
+from tests.engine_host import IMAGES, frozen, why_no_freezer
 from tests.fakes.engine import FakeEngine, Script
 from tests.fakes.waiting import LONG_S, SOON_S, once, wait_until
 
@@ -69,6 +69,12 @@ class FakeBench:
     def pause(self, name):
         self.engine.set_status(name, ContainerStatus.PAUSED)
 
+    @contextmanager
+    def hang(self, name):
+        self.engine.unkillable.add(name)
+        yield
+        self.engine.unkillable.clear()
+
     def add_foreign(self, name, job_id, agent_id):
         self.engine.add_foreign(name, job_id, agent_id)
 
@@ -108,6 +114,13 @@ class RealBench:
     def pause(self, name):
         self._dockerd.docker("pause", name)
 
+    @contextmanager
+    def hang(self, name):
+        if why_no_freezer():
+            pytest.skip(why_no_freezer())
+        with frozen(self._dockerd, name):
+            yield
+
     def add_foreign(self, name, job_id, agent_id):
         labels = []
         if job_id is not None:
@@ -139,6 +152,15 @@ def engine(bench):
 
 def test_it_says_its_version(engine):
     assert engine.ping()[0].isdigit()
+    assert engine.info().version == engine.ping()
+
+
+def test_its_life_has_a_name_that_stays(engine):
+    """As long as neither the machine nor the engine is started anew."""
+    life = engine.info().life
+    assert life.boot
+    assert life.start
+    assert engine.info().life == life
 
 
 @pytest.mark.parametrize("code", [0, 1, 3, 126, 255])
@@ -266,6 +288,36 @@ def test_a_kill_ends_what_ignores_sigterm(bench, engine):
     engine.kill(plan.name, grace_s=1)
     ended = engine.look(plan.name).exit
     assert (ended.code, ended.oom_killed) == (137, False)
+
+
+def test_one_that_cannot_be_killed_is_called_so_in_time(bench, engine):
+    """Its process hangs in the kernel. When it no longer does, it can be killed."""
+    plan = bench.plan(1, Script(exit_code=None))
+    engine.ensure_started(plan)
+    with bench.hang(plan.name):
+        for end in (lambda: engine.kill(plan.name, grace_s=1), lambda: engine.remove(plan.name)):
+            began = time.monotonic()
+            with pytest.raises(Unkillable, match=plan.name):
+                end()
+            assert time.monotonic() - began < LONG_S
+        assert engine.look(plan.name).exit is None
+    engine.kill(plan.name, grace_s=0)
+    assert engine.look(plan.name).status is ContainerStatus.EXITED
+    engine.remove(plan.name)
+    assert engine.look(plan.name) is None
+
+
+def test_what_a_running_container_does_can_be_seen(bench, engine):
+    """Seconds of CPU, and a mark of its last line."""
+    plan = bench.plan(1, Script(exit_code=None))
+    engine.ensure_started(plan)
+    assert engine.activity(plan.name).cpu_s >= 0
+    engine.kill(plan.name, grace_s=0)
+    with pytest.raises(EngineTrouble, match="does not run"):
+        engine.activity(plan.name)
+    engine.remove(plan.name)
+    with pytest.raises(EngineTrouble, match=plan.name):
+        engine.activity(plan.name)
 
 
 def test_a_paused_container_can_be_killed_and_adopted(bench, engine):
@@ -456,11 +508,15 @@ def test_an_unknown_container_is_nothing_or_trouble(engine, tmp_path):
         list(engine.read_log(name, follow=True, stop=Stop()))
 
 
-def test_an_image_that_is_missing_is_the_jobs_fault(bench, engine):
+def test_an_image_that_was_removed_before_the_start_is_not_the_jobs_fault(bench, engine):
+    """It had been here, or nobody would start a container of it."""
     plan = replace(bench.plan(1, Script()), image=MISSING)
-    with pytest.raises(JobFailed, match=f"image not found: {MISSING}"):
+    with pytest.raises(ImageMissing, match=MISSING):
         engine.ensure_started(plan)
     assert engine.look(plan.name) is None
+
+
+def test_an_image_that_nobody_has_is_the_jobs_fault(engine):
     with pytest.raises(JobFailed, match=f"image not found: {MISSING}"):
         engine.ensure_image(MISSING, ImagePull.NEVER, stop=Stop(), progress=Count())
 

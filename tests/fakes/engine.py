@@ -20,7 +20,7 @@ from agent.core.engine_models import (
     EngineLife,
     ImagePull,
 )
-from agent.core.errors import DiskTrouble, EngineTrouble, JobFailed, Stopped
+from agent.core.errors import DiskTrouble, EngineTrouble, ImageMissing, JobFailed, Stopped, Unkillable
 from agent.core.stopping import Stop
 from agent.ports import Progress
 
@@ -48,7 +48,8 @@ class FakeEngine:
     """Fulfils `ports.Engine`.
 
     Settings, to be changed at will: `images` (here), `registry` (to be pulled), `scripts` by job id,
-    `is_away` (dockerd does not answer), `is_registry_away`, `engine_info`, `activities` by container name.
+    `is_away` (dockerd does not answer), `is_registry_away`, `engine_info`, `activities` and `ages` (seconds;
+    not known where there is none) by container name, `unkillable` (their names).
     What happened: `starts` by container name, `pulls`, `killed`, `removed` in order, `plans` by name.
     """
 
@@ -61,6 +62,8 @@ class FakeEngine:
         self.is_registry_away = False
         self.engine_info = EngineInfo("0.0-fake", EngineLife("boot-1", "start-1"))
         self.activities: dict[str, Activity] = {}
+        self.ages: dict[str, float] = {}
+        self.unkillable: set[str] = set()
         self.starts: Counter[str] = Counter()
         self.pulls: list[str] = []
         self.killed: list[str] = []
@@ -139,11 +142,11 @@ class FakeEngine:
             fact = self._ours(plan.name) or self._create(plan)
             if fact.status is ContainerStatus.CREATED:
                 fact = self._start(plan, fact)
-            return fact
+            return replace(fact, age_s=self.ages.get(plan.name))
 
     def _create(self, plan: ContainerPlan) -> ContainerFact:
         if plan.image not in self.images:
-            raise JobFailed(f"image not found: {plan.image}")
+            raise ImageMissing(f"somebody removed the image {plan.image}")
         labels = dict(plan.labels)
         self.plans[plan.name] = plan
         return ContainerFact(
@@ -186,12 +189,14 @@ class FakeEngine:
     def look(self, name: str) -> ContainerFact | None:
         """What the engine knows of the container; None: nothing."""
         self._answer()
-        return self._facts.get(name)
+        fact = self._facts.get(name)
+        return None if fact is None else replace(fact, age_s=self.ages.get(name))
 
     def activity(self, name: str) -> Activity:
         """What the container has done so far: what the test says."""
         self._answer()
-        self._present(name)
+        if self._present(name).status not in {ContainerStatus.RUNNING, ContainerStatus.PAUSED}:
+            raise EngineTrouble(f"container {name} does not run")
         return self.activities.get(name, Activity(0.0, ""))
 
     def list_ours(self) -> list[ContainerFact]:
@@ -229,13 +234,18 @@ class FakeEngine:
         if fact is None or fact.status not in {ContainerStatus.RUNNING, ContainerStatus.PAUSED}:
             return
         self.killed.append(name)
+        if name in self.unkillable:
+            raise Unkillable(f"container {name} cannot be killed")
         self.finish(name, SIGKILLED if self._script(fact).ignores_term else SIGTERMED)
 
     def remove(self, name: str) -> None:
         """Kill and remove the container; harmless if it is gone."""
         self._answer()
         with self._changed:
-            if self._ours(name) is not None:
+            fact = self._ours(name)
+            if fact is not None and fact.exit is None and name in self.unkillable:
+                raise Unkillable(f"container {name} cannot be killed")
+            if fact is not None:
                 self.removed.append(name)
                 self.vanish(name)
 

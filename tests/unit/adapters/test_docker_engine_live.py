@@ -354,6 +354,58 @@ def test_a_restart_of_the_daemon_ends_the_container_not_the_wait(engine, plan, d
     assert engine.ensure_started(made).status is ContainerStatus.EXITED
 
 
+def test_each_start_of_the_daemon_is_a_life_of_its_own(engine, dockerd):
+    """In good order or after SIGKILL; the machine's stays."""
+    lives = [engine.info().life]
+    dockerd.restart()
+    lives.append(engine.info().life)
+    dockerd.end(signal.SIGKILL)
+    dockerd.start()
+    lives.append(engine.info().life)
+    assert len({life.start for life in lives}) == 3
+    assert len({life.boot for life in lives}) == 1
+
+
+def test_what_the_daemon_says_of_itself(engine, engine_url, dockerd, monkeypatch):
+    """Its folder counts only where it is this machine's."""
+    info = engine.info()
+    assert (info.data_root, info.keeps_containers) == (f"{dockerd.folder}/data", False)
+    dockerd.configure({"live-restore": True})
+    dockerd.reload()
+    assert engine.info().keeps_containers
+    dockerd.configure({})
+    dockerd.reload()
+    elsewhere = DockerEngine(engine_url, "me")
+    monkeypatch.setattr(elsewhere, "_is_local", False)
+    assert (elsewhere.info().data_root, elsewhere.info().life.boot) == ("", "")
+
+
+def test_a_container_is_as_old_as_its_process(engine, plan):
+    """By no clock that jumps; nobody knows once it has ended."""
+    made = plan("sleep 1000")
+    before = time.monotonic()
+    age_s = engine.ensure_started(made).age_s
+    assert 0 <= age_s <= time.monotonic() - before + 0.1
+    wait_until(lambda: engine.look(made.name).age_s > age_s)
+    engine.kill(made.name, grace_s=0)
+    assert engine.look(made.name).age_s is None
+
+
+def test_its_doings_are_seen_in_its_cpu_and_its_log(engine, plan, tmp_path):
+    """A container at rest leaves both as they are."""
+    until = "until [ -e /files/{} ]; do sleep .05; done"
+    made = plan(f"echo 1; {until.format('line')}; echo 2; {until.format('work')}; while :; do :; done")
+    engine.ensure_started(made)
+    wait_until(lambda: engine.activity(made.name).output_mark)
+    mark = engine.activity(made.name).output_mark
+    assert engine.activity(made.name).output_mark == mark
+    (tmp_path / "line").touch()
+    wait_until(lambda: engine.activity(made.name).output_mark != mark)
+    before_s = engine.activity(made.name).cpu_s
+    (tmp_path / "work").touch()
+    wait_until(lambda: engine.activity(made.name).cpu_s > before_s + 1)
+
+
 def test_a_daemon_that_is_killed_is_trouble_and_then_the_wait_goes_on(engine, plan, dockerd):
     made = plan("sleep 1000")
     engine.ensure_started(made)

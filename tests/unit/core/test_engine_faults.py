@@ -4,7 +4,7 @@ import pytest
 
 from agent.core import engine_faults as faults
 from agent.core.engine_models import ContainerFact, ContainerStatus
-from agent.core.errors import DiskTrouble, EngineTrouble, JobFailed
+from agent.core.errors import DiskTrouble, EngineTrouble, ImageMissing, JobFailed, Unkillable
 
 IMAGE = "ghcr.io/lab/timeout-denied:1"
 OCI = "OCI runtime create failed: container_linux.go:380: starting container process caused: "
@@ -91,7 +91,6 @@ def test_a_full_disk_is_told_apart():
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (f"No such image: {IMAGE}", f"image not found: {IMAGE}"),
         ("invalid reference format: repository name must be lowercase", "no valid name of an image"),
         ("No command specified", "the job has no command"),
         ("no command specified", "the job has no command"),
@@ -101,6 +100,43 @@ def test_what_create_refuses_for_the_job(text, reason):
     fault = faults.create_fault(IMAGE, "creating it", text)
     assert isinstance(fault, JobFailed)
     assert reason in fault.reason
+
+
+def test_an_image_that_was_removed_meanwhile_is_not_the_jobs_fault():
+    """It was seen here before a container was made of it."""
+    fault = faults.create_fault(IMAGE, "creating it", f"No such image: {IMAGE}")
+    assert isinstance(fault, ImageMissing)
+    assert IMAGE in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (f"No such image: {IMAGE}", f"image not found: {IMAGE}"),
+        ("no such image: Lab/x: invalid reference format", "image not found"),
+        ("invalid reference format", "no valid name of an image"),
+    ],
+)
+def test_an_image_that_was_looked_for_in_vain_is_the_jobs_fault(text, reason):
+    fault = faults.image_fault(IMAGE, "looking for it", text)
+    assert isinstance(fault, JobFailed)
+    assert reason in fault.reason
+    assert type(faults.image_fault(IMAGE, "looking for it", "server error")) is EngineTrouble
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Cannot kill container: x: tried to kill container, but did not receive an exit event",
+        "Could not kill running container x - tried to kill container, but did not receive an exit event",
+        "could not kill container: tried to kill container, but did not receive an exit event",
+        "PID 77 is zombie and can not be killed",
+    ],
+)
+def test_a_container_that_outlives_sigkill_is_called_so(text):
+    """Its slot is of no use until the machine is restarted."""
+    assert isinstance(faults.kill_fault("decode-job-7", "ending it", text), Unkillable)
+    assert type(faults.kill_fault("decode-job-7", "ending it", "context deadline exceeded")) is EngineTrouble
 
 
 @pytest.mark.parametrize(
