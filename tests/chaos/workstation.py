@@ -21,12 +21,11 @@ from tests.chaos.jobs import MEMORY_MIB
 from tests.chaos.ledger import Ledger
 from tests.e2e.agent_process import AgentProcess
 from tests.engine_host import Dockerd
+from tests.gpus import GpuStandIns
 
 SLOTS = 4
-_FAKES = Path(__file__).parents[1] / "fakes"
 _DISK_MIB = 256
 _PATIENCE_S = 60.0
-_GPU = "gpu 0 0 8589934592 GPU-chaos-{0} Stand-in {0}\n"
 
 SETTINGS = {
     "DECODE_JOB_MEMORY_MIB": str(MEMORY_MIB),
@@ -35,6 +34,7 @@ SETTINGS = {
     "DECODE_TRANSFER_TIMEOUT": "2",
     "DECODE_MIN_FREE_DISK_GIB": "0.01",
     "DECODE_LEFTOVER_GRACE": "1",
+    "DECODE_HOST_PATIENCE": "60",
     "DECODE_HOST_FAILURES": "100",  # slots that rest would make a storm long
 }
 
@@ -55,22 +55,17 @@ class Lab:
         self.ledger = Ledger(folder)
         self.clock = folder / "clock"
         self.clock.write_bytes(struct.pack("d", 0.0))
-        (folder / "gpus").write_text("".join(_GPU.format(number) for number in range(SLOTS)))
         hooks = folder / "hooks"
         hooks.mkdir()
-        (hooks / "nvidia-container-runtime-hook").write_text("#!/bin/sh\n")
-        (hooks / "nvidia-container-runtime-hook").chmod(0o755)
+        GpuStandIns.add_hook(hooks)
         self.dockerd = Dockerd(hooks, self.ledger.engine_config)
 
     def start(self) -> None:
         """Compile, and start the engine with its images."""
-        for source, library in (
-            (_FAKES / "nvml/nvml.c", "libnvidia-ml.so.1"),
-            (Path(__file__).with_name("clock.c"), "clock.so"),
-        ):
-            options = ("-shared", "-fPIC", "-O1", "-Wall", "-Wextra")
-            command = ["gcc", *options, "-o", str(self.folder / library), str(source), "-ldl"]
-            subprocess.run(command, check=True, timeout=60)
+        self._gpus = GpuStandIns(self.folder / "gpus", SLOTS)
+        source, library = Path(__file__).with_name("clock.c"), self.folder / "clock.so"
+        options = ("-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-o", str(library))
+        subprocess.run(["gcc", *options, str(source), "-ldl"], check=True, timeout=60)
         self.dockerd.start()
         self.dockerd.import_images()
 
@@ -91,12 +86,8 @@ class Lab:
     @property
     def environment(self) -> dict[str, str]:
         """What the agent is started with."""
-        return {
-            "LD_LIBRARY_PATH": str(self.folder),
-            "LD_PRELOAD": str(self.folder / "clock.so"),
-            "CHAOS_CLOCK": str(self.clock),
-            "NVML_FAKE_FILE": str(self.folder / "gpus"),
-        }
+        shim = {"LD_PRELOAD": str(self.folder / "clock.so"), "CHAOS_CLOCK": str(self.clock)}
+        return self._gpus.environment | shim
 
 
 class Workstation:
