@@ -10,6 +10,7 @@ books are balanced. The same seed makes the same plan. Ends with 1 if anything w
 
 import argparse
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -43,6 +44,8 @@ def main() -> int:
     if why := why_no_engine():
         say(why)
         return 2
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     seed = random.SystemRandom().randrange(1 << 31) if arguments.seed is None else arguments.seed
     say(f"seed {seed}")
     total = Campaign(seed, say, keep=arguments.keep).run(goes_on_until(arguments), arguments.storm)

@@ -36,6 +36,7 @@ class Account(StrEnum):
     TAKEN = "given to another worker by the API"
     CLAIM_LOST = "claim's answer lost, run elsewhere after the API's time-out"
     NEVER_OURS = "never ours"
+    LOST = "lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,8 @@ def account_of(book: JobBook, storm: StormBook) -> Account:
         return Account.KILLED if storm.hit(BlowKind.KILL_CONTAINER, last) else Account.FAILED
     if book.job_id in storm.taken_away:
         return Account.TAKEN
+    if words:
+        return Account.LOST
     return Account.CLAIM_LOST if book.claimed_at is not None else Account.NEVER_OURS
 
 
@@ -127,6 +130,8 @@ def _check_verdict(book: JobBook, storm: StormBook) -> Iterator[str]:
             pass
         case Account.NEVER_OURS:
             yield "was never claimed by the agent"
+        case Account.LOST:
+            yield f"was left at {book.said[-1].status}: lost"
     if not verdicts:
         yield f"has no verdict; its last word was {book.history[-1].status}"
 

@@ -83,9 +83,10 @@ class Campaign:
         result = StormRun(station, plan_storm(self.total.seed, number), idle).run()
         self.total.results.append(result)
         self.total.took_s = time.time() - self.total.began_at
+        fell = ", ".join(one.kind for one in result.fallen)
         self._say(
             f"storm {number} ({result.storm.flavour}): {len(result.accounts)} jobs, {len(result.fallen)}"
-            f" blows, {result.took_s:.0f} s, {len(result.violations)} violations"
+            f" blows, {result.took_s:.0f} s, {len(result.violations)} violations ({fell})"
         )
         for text in result.violations:
             self._say(f"  {text}")

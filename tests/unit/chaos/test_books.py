@@ -94,6 +94,7 @@ def test_balanced_books(book, during, account):
     ("book", "sentence"),
     [
         (replace(GOOD, history=said(*WORDS[:-1]), mails=0), "has no verdict"),
+        (replace(GOOD, history=said("pulled", "running"), mails=0), "was left at running: lost"),
         (replace(GOOD, mails=2), "1 verdicts and 2 mails"),
         (replace(GOOD, history=said(*WORDS, "finished"), mails=2), "2 verdicts"),
         (replace(GOOD, history=said(*WORDS, "running")), "said after its verdict: running"),
