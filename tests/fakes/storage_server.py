@@ -73,7 +73,7 @@ class Exchange:
 Script = Callable[[Exchange], None]
 
 
-@dataclass
+@dataclass(repr=False)
 class StorageServer:
     """Runs in threads while the `with` block lasts; `exchanges` are all requests it got."""
 

@@ -250,7 +250,7 @@ def test_more_than_announced_is_refused(download: Download):
     download.begin(CONTENT[:1000])
 
     def script(exchange: Exchange) -> None:
-        head = f"206 P\r\nContent-Range: bytes 1000-{len(CONTENT) - 1}/{len(CONTENT)}".encode()
+        head = f'206 P\r\nETag: "v1"\r\nContent-Range: bytes 1000-{len(CONTENT) - 1}/{len(CONTENT)}'.encode()
         chunked(exchange, CONTENT[1000:], CONTENT, head=head)
 
     with StorageServer(script) as server, pytest.raises(StorageTrouble, match="more came"):
