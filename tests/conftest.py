@@ -40,6 +40,12 @@ def _need(why_not):
     pytest.skip(why_not)
 
 
+@pytest.fixture
+def need():
+    """Skips the test for a reason why it cannot run here, and fails it under CI; None is no reason."""
+    return _need
+
+
 @pytest.fixture(scope="session")
 def _dockerd():
     _need(why_no_engine())

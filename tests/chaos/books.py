@@ -123,17 +123,20 @@ def _check_verdict(book: JobBook, storm: StormBook) -> Iterator[str]:
             yield from _check_own_verdict(book, storm, verdicts[0].status)
         case Account.RETURNED:
             yield from _check_return(book, storm)
-        case Account.CLAIM_LOST:
-            if not _was_claim_lost(book, storm):
-                yield "was claimed and never spoken of, though nothing kept the agent from it"
-        case Account.TAKEN:
-            pass
-        case Account.NEVER_OURS:
-            yield "was never claimed by the agent"
-        case Account.LOST:
-            yield f"was left at {book.said[-1].status}: lost"
+        case Account.TAKEN | Account.CLAIM_LOST | Account.NEVER_OURS | Account.LOST as account:
+            yield from _check_elsewhere(book, storm, account)
     if not verdicts:
         yield f"has no verdict; its last word was {book.history[-1].status}"
+
+
+def _check_elsewhere(book: JobBook, storm: StormBook, account: Account) -> Iterator[str]:
+    """Another worker had to do it."""
+    if account is Account.CLAIM_LOST and not _was_claim_lost(book, storm):
+        yield "was claimed and never spoken of, though nothing kept the agent from it"
+    if account is Account.NEVER_OURS:
+        yield "was never claimed by the agent"
+    if account is Account.LOST:
+        yield f"was left at {book.said[-1].status}: lost"
 
 
 def _check_last_word(book: JobBook) -> Iterator[str]:
