@@ -15,14 +15,15 @@ from agent.core.gates import Gate
 from agent.core.health import late_of
 from agent.core.intake import record_of
 from agent.core.joblog import JobLog
-from agent.core.models import Job, RefusedJob, Slot
+from agent.core.models import Job, Record, RefusedJob, Slot
 from agent.core.status import AgentStatus, Mode, line_of
 from agent.core.stopping import Stop
 from agent.crew import Crew
 from agent.heartbeat import Heartbeat
+from agent.leftovers import Leftovers
 from agent.looking import Looking, Options
 from agent.owner import Owner
-from agent.recover import load_resumed
+from agent.recover import load_resumed, slot_of
 from agent.resting import Rests
 from agent.station import Ending, Station, ended_line
 from agent.toolbox import Tools
@@ -66,7 +67,8 @@ class Daemon:
         self._station = station
         self._service = station.service
         self._crew = Crew(heartbeat, stop)
-        self._looking = Looking(tools.api, tools.engine, tools.journal, options, self._get_on)
+        leftovers = Leftovers(tools, self._adopt, self._get_on)
+        self._looking = Looking(tools, options, leftovers, self._crew.job_ids)
         self._signals: Callable[[], frozenset[int]] = frozenset
         self._wanted_back = ""
         self._mode = Mode.TAKING
@@ -127,8 +129,7 @@ class Daemon:
                 return None
         if self._crew.free_of(self._slots):
             return min(due_at, self._looking.due_at)
-        self._looking.rest(self._mode)
-        return due_at
+        return min(due_at, self._looking.rest(now, self._mode))
 
     def _look(self, free: Sequence[Slot], now: float) -> None:
         """Ask for a job for the first of the free slots that does not rest."""
@@ -142,6 +143,9 @@ class Daemon:
         )
         for job in claimed:
             self._accept(job, slot)
+
+    def _adopt(self, record: Record) -> None:
+        self._crew.begin(self._tools, record, slot_of(record, self._slots), is_recovered=True)
 
     def _is_over(self) -> bool:
         if len(self._crew):

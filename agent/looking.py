@@ -2,19 +2,20 @@
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from time import time
 
-from agent.core.errors import AgentError, DiskTrouble, EngineTrouble, HostTrouble
+from agent.core.errors import DiskTrouble, EngineTrouble, HostTrouble
 from agent.core.gates import TROUBLES, Facts, Gate, closed_gates
 from agent.core.models import Job, RefusedJob, Slot
 from agent.core.retry import Backoff, delay_after
+from agent.core.room import lack_of_room
 from agent.core.slots import offer_of
 from agent.core.status import Mode, Trouble, troubles_of
-from agent.ports import Engine, JobApi, Journal
-from agent.recover import reap_orphans
+from agent.leftovers import Leftovers
 from agent.steps import fetch_jobs
+from agent.toolbox import Tools
 
 log = logging.getLogger(__name__)
 
@@ -23,32 +24,36 @@ LOOK_BACKOFF = Backoff(base_s=2.0, cap_s=120.0)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the agent looks for jobs. `look_s`: seconds between looks; the flags end it early."""
+    """How the agent looks for jobs. `look_s`: seconds between looks; the flags end it early.
+
+    `min_free_bytes`: with less on a disk no job is taken. `leftover_grace_s`: see `Leftovers.sweep`.
+    """
 
     look_s: float
     groups: tuple[str, ...] = ()
     once: bool = False
     until_idle: bool = False
+    min_free_bytes: int = 0
+    leftover_grace_s: float = 600.0
 
 
 class Looking:
     """The main thread's; others may read `gates`, `troubles` and `due_at` (monotonic seconds).
 
-    `alive` is called between any two questions that may take long.
+    `busy` tells the jobs under way. `leftovers` are looked through along the way.
     """
 
     def __init__(
-        self, api: JobApi, engine: Engine, journal: Journal, options: Options, alive: Callable[[], None]
+        self, tools: Tools, options: Options, leftovers: Leftovers, busy: Callable[[], Collection[int]]
     ) -> None:
         self.options = options
         self.due_at = 0.0
         self.is_queue_empty = False
         self.gates: dict[Gate, Trouble] = {}
         self.troubles: dict[Gate, Trouble] = {}
-        self._api = api
-        self._engine = engine
-        self._journal = journal
-        self._alive = alive
+        self._tools = tools
+        self._leftovers = leftovers
+        self._busy = busy
         self._failed_looks = 0
         self._leftovers_unknown = True
         self._said = ""
@@ -58,11 +63,15 @@ class Looking:
     ) -> list[Job | RefusedJob]:
         """Ask for a job if every gate is open, and set when to look again."""
         self.is_queue_empty = False
-        self._note(replace(self._facts(mode, took_a_job=took_a_job), resting=resting))
+        begun = len(self._busy())
+        self._note(replace(self._facts(now, mode, took_a_job=took_a_job), resting=resting))
         self._say()
-        self._alive()
+        self._leftovers.alive()
+        if len(self._busy()) > begun:  # one that was adopted may have taken the slot
+            self.due_at = now
+            return []
         try:
-            claimed = [] if self.gates else fetch_jobs(self._api, offer_of(slot, self.options.groups))
+            claimed = [] if self.gates else fetch_jobs(self._tools.api, offer_of(slot, self.options.groups))
         except HostTrouble as trouble:
             delay_s = delay_after(trouble, self._failed_looks, LOOK_BACKOFF, random.random())
             self._failed_looks += 1
@@ -74,31 +83,48 @@ class Looking:
         self.due_at = now if claimed else now + self.options.look_s * random.uniform(0.9, 1.1)
         return claimed
 
-    def rest(self, mode: Mode) -> None:
-        """Every slot is busy: nobody asks Docker but the jobs, which tell their troubles themselves."""
-        self._note(Facts(leftovers_unknown=False, engine_trouble="", took_its_one_job=False, mode=mode))
+    def rest(self, now: float, mode: Mode) -> float:
+        """Every slot is busy: nobody asks Docker but the jobs, which tell their troubles themselves.
 
-    def _facts(self, mode: Mode, *, took_a_job: bool) -> Facts:
-        engine_trouble = disk_trouble = ""
-        try:
-            if self._leftovers_unknown:
-                reap_orphans(self._engine, self._journal, self._alive)
-                self._leftovers_unknown = False
-            else:
-                self._engine.ping()
-        except EngineTrouble as error:
-            engine_trouble = str(error)
-        except DiskTrouble as error:
-            disk_trouble = str(error)
-        except AgentError as error:
-            log.warning("Looking through containers from before failed: %s", error)
+        But for what is left over: when that is due next (monotonic seconds).
+        """
+        if now >= self._leftovers.due_at:
+            self._ask_around(now)
+        self._note(Facts(leftovers_unknown=False, engine_trouble="", took_its_one_job=False, mode=mode))
+        return self._leftovers.due_at
+
+    def _facts(self, now: float, mode: Mode, *, took_a_job: bool) -> Facts:
+        engine_trouble, disk_trouble = self._ask_around(now)
+        was_lacking = Gate.ROOM in self.gates
+        rooms = self._tools.rooms(not engine_trouble)
+        lacking = lack_of_room(rooms, self.options.min_free_bytes, was_lacking=was_lacking)
+        if lacking and not was_lacking:
+            self._leftovers.due_at = 0.0  # they may be what takes it
         return Facts(
             self._leftovers_unknown,
             engine_trouble,
             took_its_one_job=self.options.once and took_a_job,
             mode=mode,
             disk_trouble=disk_trouble,
+            lack_of_room=lacking,
+            left_over=self._leftovers.in_the_way,
         )
+
+    def _ask_around(self, now: float) -> tuple[str, str]:
+        """What is wrong with the engine, and with the disk; empty where nothing is."""
+        try:
+            if now >= self._leftovers.due_at:
+                self._leftovers.sweep(now, self._busy(), self.options.leftover_grace_s)
+                self._leftovers_unknown = False
+            else:
+                self._tools.engine.ping()
+        except EngineTrouble as error:
+            return str(error), ""
+        except DiskTrouble as error:
+            return "", str(error)
+        except HostTrouble as error:
+            log.warning("Looking through what is left from before failed: %s.", error)
+        return "", ""
 
     def _note(self, facts: Facts) -> None:
         closed = closed_gates(facts)

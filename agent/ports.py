@@ -144,7 +144,10 @@ class Engine(Protocol):
         """The engine's version, if it answers."""
 
     def info(self) -> EngineInfo:
-        """What the engine says of itself; costs it more than `ping`."""
+        """What the engine says of itself; costs it more than `ping`.
+
+        `EngineTrouble` too while it goes down, though it may still tell then how its containers ended.
+        """
 
     def ensure_image(self, image: str, policy: ImagePull, *, stop: Stop, progress: "Progress") -> None:
         """Have the image here. `JobFailed` if there is none of that name; `Stopped`."""
@@ -197,7 +200,13 @@ class Journal(Protocol):
         """Insert or replace; a phase that may not follow the saved one is refused with ValueError."""
 
     def active(self) -> list[Record]:
-        """Every job that is not removed yet, oldest first."""
+        """Every job that is not removed yet, oldest first; one that cannot be read is `lost` from now on."""
+
+    def lost(self) -> dict[int, float]:
+        """The jobs that were here and cannot be read, and since when that is known (unix seconds)."""
+
+    def forget(self, job_id: int) -> None:
+        """Nothing more has to be done about a lost job; harmless if it is none."""
 
     def mark_uploaded(self, job_id: int, upload_key: str) -> None:
         """This file has arrived."""

@@ -9,6 +9,7 @@ from agent.core.engine_models import ImagePull
 from agent.core.health import JOB_LIMIT_S
 from agent.core.models import Slot
 from agent.core.retry import Backoff
+from agent.core.room import Room
 from agent.ports import Engine, JobApi, JobFolder, Journal, Progress, Transfer
 from agent.ports_host import Inhibitor
 
@@ -50,7 +51,8 @@ class Tools:
 
     `attempted` hears after each attempt why the machine failed it, empty where it did not. `gpu_use`: the
     highest utilisation of these GPUs in percent, None where nobody knows. `free_bytes`: the least that a disk
-    with files of jobs, containers or the journal has left.
+    with files of jobs, containers or the journal has left. `rooms`: what each of them has left; hears whether
+    the engine answers. `folders`: the ids of the jobs that have a folder here.
     """
 
     api: JobApi
@@ -64,3 +66,5 @@ class Tools:
     inhibit: Inhibitor = lambda _why: nullcontext()
     gpu_use: Callable[[tuple[str, ...]], float | None] = lambda _uuids: None
     free_bytes: Callable[[], int | None] = lambda: None
+    rooms: Callable[[bool], tuple[Room, ...]] = lambda _is_engine_there: ()
+    folders: Callable[[], frozenset[int]] = frozenset

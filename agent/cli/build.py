@@ -10,9 +10,12 @@ from pathlib import Path
 
 from agent import __version__
 from agent.adapters.control import ControlServer
+from agent.adapters.disks import Disks
 from agent.adapters.docker_engine import DockerEngine
 from agent.adapters.job_folder import LocalJobFolder
+from agent.adapters.job_folder_list import list_job_folders
 from agent.adapters.journal import SqliteJournal
+from agent.adapters.nvidia import GpuUse
 from agent.adapters.progress import progress_for
 from agent.adapters.state_dir import hold_state_dir
 from agent.adapters.transfer import HttpTransfer
@@ -53,6 +56,7 @@ def run_agent(
         WakeUp() as wake,
     ):
         heard = HeardApi(connection.api)
+        disks = Disks({"the journal": settings.state_dir, "jobs": settings.path_host_base}, engine)
         tools = Tools(
             heard,
             transfer,
@@ -61,6 +65,10 @@ def run_agent(
             lambda job_id: LocalJobFolder(settings.path_host_base, job_id),
             progress_for(sys.stderr, json_lines=arguments.json_logs),
             policy_of(settings),
+            gpu_use=GpuUse(),
+            free_bytes=disks.least_free_bytes,
+            rooms=disks.rooms,
+            folders=lambda: list_job_folders(settings.path_host_base),
         )
         machine = machine_of(settings)
         station = station_of(settings, connection, service, heard, Rereading(arguments, settings, machine))

@@ -24,6 +24,7 @@ from agent.toolbox import Policy
 log = logging.getLogger(__name__)
 
 _MIB = 1024 * 1024
+_GIB = 1024 * _MIB
 LIVE = frozenset(
     {
         "TIMEOUT_JOB",
@@ -91,7 +92,18 @@ def _values_of(settings: Settings) -> dict[str, Any]:
 
 def options_of(settings: Settings, arguments: Namespace) -> Options:
     """How to look for jobs."""
-    return Options(settings.timeout_job, settings.groups, arguments.once, arguments.until_idle)
+    return Options(
+        settings.timeout_job,
+        settings.groups,
+        arguments.once,
+        arguments.until_idle,
+        _min_free_bytes(settings),
+        settings.leftover_grace,
+    )
+
+
+def _min_free_bytes(settings: Settings) -> int:
+    return int(settings.min_free_disk_gib * _GIB)
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -117,7 +129,7 @@ def policy_of(settings: Settings) -> Policy:
         host_patience_s=settings.host_patience,
         host_failures=settings.host_failures,
         stall_warn_s=settings.job_stall_warn,
-        min_free_bytes=int(settings.min_free_disk_gib * 1024**3),
+        min_free_bytes=_min_free_bytes(settings),
         allowed_silence_s=silence_allowed_s(
             settings.image_pull_idle, settings.transfer_timeout, settings.job_stop_grace
         ),

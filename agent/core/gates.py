@@ -26,7 +26,7 @@ TROUBLES = frozenset({Gate.ENGINE, Gate.DISK, Gate.ROOM, Gate.RESTING})
 class Facts:
     """What is known when a job could be claimed. The troubles are empty where all is well.
 
-    `lack_of_room`, `resting`: sentences; the latter only if every free slot rests.
+    `left_over`, `lack_of_room`, `resting`: sentences; the last only if every free slot rests.
     """
 
     leftovers_unknown: bool
@@ -36,6 +36,7 @@ class Facts:
     disk_trouble: str = ""
     lack_of_room: str = ""
     resting: str = ""
+    left_over: str = ""
 
 
 def closed_gates(facts: Facts) -> dict[Gate, str]:
@@ -47,7 +48,9 @@ def closed_gates(facts: Facts) -> dict[Gate, str]:
         (Gate.ENGINE, f"Docker does not answer: {facts.engine_trouble}" if facts.engine_trouble else ""),
         (
             Gate.LEFTOVERS,
-            "containers from before are not looked through yet" if facts.leftovers_unknown else "",
+            "containers from before are not looked through yet"
+            if facts.leftovers_unknown
+            else facts.left_over,
         ),
         (Gate.ROOM, facts.lack_of_room),
         (Gate.RESTING, facts.resting),

@@ -15,7 +15,8 @@ import pytest
 
 from agent.core.intake import record_of
 from agent.core.models import Offer, Word
-from agent.recover import load_resumed, reap_orphans
+from agent.leftovers import Leftovers
+from agent.recover import load_resumed
 from agent.steps import fetch_jobs
 from tests.fakes.doom import Doom, Killed
 from tests.fakes.engine import Script
@@ -82,7 +83,9 @@ class Doomed(World):
         tools = self.tools(journal, doom.over)
         try:
             resumed = load_resumed(tools.journal, (SLOT,))
-            reap_orphans(tools.engine, tools.journal)
+            Leftovers(tools, lambda record: self.runner(tools, record, is_recovered=True).run()).sweep(
+                0.0, (), 0.0
+            )
             for record, _ in resumed:
                 self.runner(tools, record, is_recovered=True).run()
             for job in fetch_jobs(tools.api, Offer(1024, 2)):

@@ -9,6 +9,7 @@ from agent.core.intake import parse_job, record_of
 from agent.core.models import Phase, Slot, Word
 from agent.daemon import Daemon
 from agent.heartbeat import Heartbeat
+from agent.leftovers import SWEEP_EVERY_S
 from agent.looking import Options
 from agent.wakeup import WakeUp
 from tests.fakes.engine import Script
@@ -35,11 +36,11 @@ def test_an_empty_queue_is_asked_again_after_the_look_time(make, world):
 
 
 def test_busy_slots_do_not_look(make, world):
-    """One slot, one job; the sleep has no end but a job's."""
+    """One slot, one job; the sleep ends with a job, or when what is left over is looked through."""
     world.engine.scripts[7] = Script(None)
     world.api.queue["8"] = spec()
     daemon = make()
-    assert daemon.tick(100.0) == float("inf")
+    assert daemon.tick(100.0) == 100.0 + SWEEP_EVERY_S
     assert list(world.api.queue) == ["8"]
 
 
@@ -49,7 +50,7 @@ def test_two_slots_take_two_jobs(make, world):
     world.api.queue["8"] = spec()
     daemon = make(slots=(SLOT, Slot(1, 1024, 2)))
     assert daemon.tick(100.0) == 100.0
-    assert daemon.tick(100.0) == float("inf")
+    assert daemon.tick(100.0) == 100.0 + SWEEP_EVERY_S
     assert sorted(one.slot.id for one in daemon._crew._members.values()) == [0, 1]
 
 
@@ -155,6 +156,7 @@ def test_orphans_are_reaped_before_the_first_job(make, world):
     """A container of ours that no record knows is removed, as soon as Docker answers."""
     world.engine.add_foreign("decode-job-9", 9, world.engine.agent_id)
     world.engine.add_foreign("decode-job-10", 10, "another agent")
+    world.api.deleted.add(9)
     make(until_idle=True).tick(100.0)
     assert "decode-job-9" in world.engine.removed
     assert world.engine.look("decode-job-10") is not None

@@ -1,6 +1,7 @@
 """A workstation for unit tests: the real runner and main thread on fakes that outlive them."""
 
 from agent.adapters.job_folder import LocalJobFolder
+from agent.adapters.job_folder_list import list_job_folders
 from agent.adapters.journal import SqliteJournal
 from agent.core.container import Limits
 from agent.core.engine_models import ImagePull
@@ -88,6 +89,7 @@ class World:
         self.service = FakeService(is_there=False)
         self.heard = HeardApi(self.api)
         self.renewed = None
+        self.rooms = ()
         self.self_test = lambda _slot: None
         self.policy = Policy(
             Limits(),
@@ -111,6 +113,8 @@ class World:
             folder_of=lambda job_id: over(LocalJobFolder(self.path / "jobs", job_id), "part"),
             progress=Unwatched(),
             policy=self.policy,
+            rooms=lambda _is_engine_there: self.rooms,
+            folders=lambda: list_job_folders(self.path / "jobs"),
         )
 
     def station(self):
