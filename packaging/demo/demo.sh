@@ -162,7 +162,7 @@ demo_run_agent() {
     (cd "$WORK" && exec env -i PATH="$PATH" HOME="$WORK" LANG=C.UTF-8 TERM="${TERM:-dumb}" \
         PYTHONDONTWRITEBYTECODE=1 DECODE_API_URL="$(cat "$WORK/url")" DECODE_ACCESS_TOKEN=worker1-token \
         DECODE_STATE_DIR="$WORK/state" DECODE_DOCKER_HOST="$ENGINE" DECODE_IMAGE_PULL=never \
-        DECODE_TIMEOUT_JOB=2 DECODE_TIMEOUT_STATUS=5 \
+        DECODE_TIMEOUT_JOB=2 DECODE_TIMEOUT_STATUS=5 DECODE_MIN_FREE_DISK_GIB=1 \
         "$VENV/bin/decode-agent" run --until-idle --env-file "$WORK/agent.env") 9>&- &
     AGENT_PID=$!
     # In the background and waited for: so a signal is dealt with at once and not when the agent has ended.

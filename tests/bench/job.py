@@ -91,6 +91,7 @@ def environment(url: str, dockerd: Dockerd, state: Path) -> dict[str, str]:
         "DECODE_DOCKER_HOST": dockerd.url,
         "DECODE_IMAGE_PULL": "never",
         "DECODE_TIMEOUT_STATUS": "1",
+        "DECODE_MIN_FREE_DISK_GIB": "0",
         "DECODE_LOG_LEVEL": "warning",
     }
 

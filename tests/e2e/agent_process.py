@@ -70,6 +70,7 @@ class AgentProcess:
             "DECODE_JOB_NETWORK": "none",
             "DECODE_TIMEOUT_JOB": "1",
             "DECODE_TIMEOUT_STATUS": "1",
+            "DECODE_MIN_FREE_DISK_GIB": "0",
             "DECODE_LOG_LEVEL": "debug",
             **self.settings,
         }

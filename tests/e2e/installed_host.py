@@ -94,6 +94,7 @@ class Workstation:
             "JOB_NETWORK": "none",
             "TIMEOUT_JOB": "1",
             "TIMEOUT_STATUS": "1",
+            "MIN_FREE_DISK_GIB": "0",
             **(settings or {}),
         }
         lines = [f"{name}={value}" for name, value in chosen.items() if value]
