@@ -103,10 +103,18 @@ class DockerEngine:
         if fact.status is not ContainerStatus.CREATED:
             log.debug("Container %s is there already and %s.", plan.name, fact.status)
             return fact
-        doing = f"starting container {plan.name}"
-        with translated(doing, partial(faults.start_fault, doing)):
-            self._client().start(plan.name)
+        self._start(plan.name)
         return self._present(plan.name)
+
+    def _start(self, name: str) -> None:
+        doing = f"starting container {name}"
+        with translated(doing, partial(faults.start_fault, doing)):
+            try:
+                self._client().start(name)
+            except APIError as error:
+                if faults.is_half_started(str(error.explanation)):
+                    self._client().remove_container(name, v=True, force=True)  # the next try makes another
+                raise
 
     def _create(self, plan: ContainerPlan) -> None:
         doing = f"creating container {plan.name}"

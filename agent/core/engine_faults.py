@@ -24,6 +24,7 @@ _MALFORMED = re.compile(r"invalid reference format|repository name must|invalid 
 _NO_IMAGE = re.compile(r"no such image", re.IGNORECASE)
 _NO_COMMAND = re.compile(r"no command specified", re.IGNORECASE)
 
+_HALF_STARTED = re.compile(r"\btask [0-9a-f]+: already exists")
 # runc names what it tried to run; a missing runtime, shim or docker-init is the host's fault.
 _NOT_STARTED = re.compile(
     r"(?:starting container process caused|unable to start container process|during container init)"
@@ -106,6 +107,14 @@ def start_fault(doing: str, message: str) -> AgentError:
         why = (found[1] or found[2]).removesuffix(": unknown")
         return JobFailed(f"command could not be started: {one_line(why)}")
     return engine_fault(doing, message)
+
+
+def is_half_started(message: str) -> bool:
+    """Whether a container can never be started: dockerd was killed while it started it.
+
+    It has forgotten so, containerd has not: "task …: already exists". Seen with Docker 20.10 and SIGKILL.
+    """
+    return _HALF_STARTED.search(message) is not None
 
 
 def pull_fault(image: str, message: str) -> AgentError:

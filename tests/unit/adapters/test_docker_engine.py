@@ -14,7 +14,7 @@ import requests
 from agent.adapters.docker_engine import DockerEngine
 from agent.adapters.docker_engine_errors import translated
 from agent.adapters.docker_engine_oom import OomWatch
-from agent.core.engine_models import ImagePull
+from agent.core.engine_models import ContainerPlan, ImagePull
 from agent.core.errors import AgentError, DiskTrouble, EngineTrouble, JobFailed, Stopped
 from agent.core.stopping import Stop
 from tests.fakes.waiting import LONG_S, SOON_S, once, wait_until
@@ -24,6 +24,24 @@ RUNNING = (
     b'{"Id": "abc", "Name": "/decode-job-7", "State": {"Status": "running", "Pid": 0},'
     b' "Config": {"Labels": {"decode-agent.job-id": "7", "decode-agent.agent-id": "me"}}}'
 )
+
+
+PLAN = {
+    "name": "decode-job-7",
+    "image": "x",
+    "entrypoint": None,
+    "command": None,
+    "env": (),
+    "labels": (),
+    "folder": "/x",
+    "memory_mib": 64,
+    "cpus": 0.0,
+    "shm_mib": 64,
+    "pids": 64,
+    "network": "none",
+    "capabilities": (),
+    "log_max_mib": 1,
+}
 
 
 class NoProgress:
@@ -329,6 +347,18 @@ def test_the_image_is_asked_for_by_its_parts(server, engine, image, query):
     with pytest.raises(JobFailed, match="image not found"):
         pull(engine, image=image)
     assert server.asked[-1] == f"/v1.41/images/create?{query}"
+
+
+def test_a_half_started_container_makes_room(server, engine):
+    """A dockerd that was killed at the wrong moment can never start it: the next try makes another one."""
+    server.answers |= {
+        "/start": refused(500, b'{"message": "task 0f0f: already exists"}'),
+        "v=True": refused(204, b""),
+        "decode-job-7/json": ok(RUNNING.replace(b"running", b"created")),
+    }
+    with pytest.raises(EngineTrouble, match="already exists"):
+        engine.ensure_started(ContainerPlan(**PLAN))
+    assert "/v1.41/containers/decode-job-7?v=True&link=False&force=True" in server.asked
 
 
 def test_a_wait_whose_stream_ends_for_nothing_goes_on(server, engine):
