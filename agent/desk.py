@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from agent.core.container import container_name
 from agent.core.errors import DiskTrouble, HostTrouble
-from agent.core.status import AgentStatus, Mode, PastJob
+from agent.core.status import AgentStatus, Mode, PastJob, Released
 from agent.core.stopping import Stop
 from agent.daemon import Daemon
 from agent.ports import Engine, Journal
@@ -58,19 +58,24 @@ class Desk:
     def steer(self, mode: Mode) -> None:
         """The owner asks for this. Raises `DiskTrouble`: nothing has changed."""
         self._daemon.owner.steer(mode)
+        if mode is Mode.TAKING:
+            self._daemon.try_resting()
 
-    def release(self, job_ids: tuple[int, ...], reason: str) -> tuple[str, ...]:
-        """Give these jobs back to the queue (all if none is named), and take no further one."""
-        under_way = self._daemon.job_ids()
-        if unknown := [job_id for job_id in job_ids if job_id not in under_way]:
+    def release(self, job_ids: tuple[int, ...], reason: str) -> Released:
+        """Give these jobs back to the queue, all if none is named, and take no further one.
+
+        Raises `LookupError` if one is not under way, `DiskTrouble`: nothing has changed.
+        """
+        daemon = self._daemon
+        if unknown := [job_id for job_id in job_ids if not daemon.works_on(job_id)]:
             raise LookupError(f"job {unknown[0]} is not under way")
-        self.steer(Mode.PAUSED)
-        return tuple(self._release(job_id, reason) for job_id in job_ids or under_way)
-
-    def _release(self, job_id: int, reason: str) -> str:
-        if self._daemon.release(job_id, reason):
-            return f"Job {job_id} is given back to the queue."
-        return f"Job {job_id} has ended and is left to upload its outputs."
+        if daemon.owner.mode is Mode.TAKING:  # one that drains or leaves goes on with that
+            self.steer(Mode.PAUSED)
+        if not job_ids:
+            daemon.release_claimed(reason)  # before who is under way is asked
+        chosen = job_ids or daemon.job_ids()
+        given_back = tuple(job_id for job_id in chosen if daemon.release(job_id, reason))
+        return Released(given_back, tuple(job_id for job_id in chosen if job_id not in given_back))
 
     def reload(self) -> tuple[str, ...]:
         """Read the settings again; a sentence for each change.

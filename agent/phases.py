@@ -132,6 +132,8 @@ class Work:
             if not may_return_before_removal(record, trouble):
                 raise
             self._log.warning("Its container is removed later: %s.", trouble)
+        else:
+            self._track.freed()
 
     @contextmanager
     def _means(self, is_final: Callable[[HostTrouble], bool]) -> Iterator[Means]:

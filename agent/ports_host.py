@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from agent.core.models import Slot
-from agent.core.status import AgentStatus, Mode, PastJob
+from agent.core.status import AgentStatus, Mode, PastJob, Released
 from agent.core.stopping import Stop
 
 
@@ -57,8 +57,8 @@ class Controls(Protocol):
     def steer(self, mode: Mode) -> None:
         """The owner asks for this. Raises `DiskTrouble`."""
 
-    def release(self, job_ids: tuple[int, ...], reason: str) -> tuple[str, ...]:
-        """Give these jobs back to the queue (all of them if none is named); a sentence for each.
+    def release(self, job_ids: tuple[int, ...], reason: str) -> Released:
+        """Give these jobs back to the queue, all of them if none is named.
 
         No further job is taken until `steer`. Raises `LookupError` for a job that is not under way, then
         nothing is given back; `DiskTrouble`.

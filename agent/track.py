@@ -28,6 +28,7 @@ class Track:
         self._lock = threading.Lock()
         self._moving: list[_Moving] = []
         self._trouble: Trouble | None = None
+        self._is_freed = False
         self._phase_since = time()
         self._seen_at = monotonic()
 
@@ -48,12 +49,18 @@ class Track:
         if at:
             self._phase_since = at
 
-    def hinder(self, text: str) -> None:
-        """Something is in the way; it counts from the first word of it until `clear`."""
+    def hinder(self, text: str, since: float | None = None) -> None:
+        """Something is in the way, since then (unix seconds) or the first word of it, until `clear`."""
         self.note()
         with self._lock:
-            since = self._trouble.since if self._trouble else time()
+            if since is None:
+                since = self._trouble.since if self._trouble else time()
             self._trouble = Trouble(text, since)
+
+    def freed(self) -> None:
+        """Its container is gone for good."""
+        self.note()
+        self._is_freed = True
 
     def clear(self) -> None:
         """Nothing is in the way any more."""
@@ -98,6 +105,7 @@ class Track:
             done_bytes=sum(one.done_bytes for one in moving),
             total_bytes=sum(totals) if moving and len(totals) == len(moving) else None,
             trouble=self._trouble,
+            is_freed=self._is_freed,
         )
 
 

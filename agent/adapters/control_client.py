@@ -2,7 +2,7 @@
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agent.core import control_api as api
 from agent.core.errors import ServiceDown, ServiceTrouble
-from agent.core.status import AgentStatus, Mode, PastJob
+from agent.core.status import AgentStatus, Mode, PastJob, Released
 
 _MOST_BYTES = 16 * 1024 * 1024
 _PIECE_BYTES = 64 * 1024
@@ -43,6 +43,11 @@ class ControlClient:
     def reload(self) -> tuple[str, ...]:
         """Have it read its settings again; what changed. `ConfigError`: they are wrong, nothing changed."""
         return api.changes_in(self.ask("POST", "/v1/reload"))
+
+    def release(self, job_ids: Sequence[int], reason: str) -> Released:
+        """Have these jobs given back to the queue, all of them if none is named."""
+        body = dumps({"jobs": list(job_ids), "reason": reason}).encode()
+        return api.released_in(self.ask("POST", "/v1/release", body))
 
     def ask(self, method: str, target: str, body: bytes = b"") -> bytes:
         """The body of the answer, as JSON."""

@@ -119,6 +119,8 @@ class Exchange(BaseHTTPRequestHandler):
                 self._send(HTTPStatus.OK, {"mode": mode})
             case api.ReloadAsked():
                 self._send(HTTPStatus.OK, {"changes": controls.reload()})
+            case api.ReleaseAsked(job_ids, reason):
+                self._send(HTTPStatus.OK, controls.release(job_ids, reason))
 
     def _body(self) -> bytes:
         if "Transfer-Encoding" in self.headers:

@@ -8,6 +8,7 @@ from agent.cli.options import Commands, plain
 # Written out, for what core.control_api imports would slow down every --help.
 SOCKET_PATH = "/run/decode-agent/control.sock"
 HISTORY_MAX = 10_000
+_REASON, _REASON_MAX_CHARS = "released by this machine's owner", 200
 _LIMIT = 20
 _STATE_DIR = "/var/lib/decode-agent"
 
@@ -48,6 +49,13 @@ over restarts and if the waiting is interrupted. With --exit the service ends th
 takes jobs again.
 """
 
+_RELEASE = """\
+Gives jobs under way (all if none is named) back to the queue, for you want the machine now: ends and
+removes their containers, and takes no further job until `decode-agent resume`. What they have done so
+far is lost; they start anew on another machine. A job whose container has ended is left to upload its
+outputs. Returns when the containers are gone.
+"""
+
 _RELOAD = """\
 Has the service read its settings again, without touching jobs. If one of them is wrong nothing
 changes, and the exit code is 78. This is what `systemctl reload decode-agent` does.
@@ -69,6 +77,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--exit", action="store_true", help="end the service when no job runs any more")
     parser.add_argument("--no-wait", action="store_true", help="do not wait for that")
     parser.set_defaults(command=_drain)
+    _add_release(commands)
     _added(commands, "reload", "read the settings again", _RELOAD).set_defaults(command=_reload)
 
 
@@ -90,6 +99,16 @@ def _add_logs(commands: Commands) -> None:
     parser.set_defaults(command=_logs)
 
 
+def _add_release(commands: Commands) -> None:
+    parser = _added(commands, "release", "give jobs back to the queue at once", _RELEASE)
+    parser.add_argument("jobs", type=_job_id, nargs="*", metavar="JOB", help="the ids of the jobs")
+    about = f"what its user is told, one line (default: {_REASON})"
+    parser.add_argument("--reason", type=_reason, default=_REASON, metavar="TEXT", help=about)
+    parser.add_argument("--yes", action="store_true", help="do not ask whether this is meant")
+    parser.add_argument("--no-wait", action="store_true", help="do not wait until the containers are gone")
+    parser.set_defaults(command=_release)
+
+
 def _added(commands: Commands, name: str, about: str, description: str) -> argparse.ArgumentParser:
     parser = plain(commands.add_parser(name, help=about, description=description))
     parser.add_argument(
@@ -108,6 +127,12 @@ def _limit(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < len("1000000") and int(text) <= HISTORY_MAX):
         raise argparse.ArgumentTypeError(f"it must be a number up to {HISTORY_MAX}, not {text!r}")
     return int(text)
+
+
+def _reason(text: str) -> str:
+    if not (0 < len(text.strip()) <= _REASON_MAX_CHARS and text.isprintable()):
+        raise argparse.ArgumentTypeError(f"it must be one line of up to {_REASON_MAX_CHARS} characters")
+    return text.strip()
 
 
 def _job_id(text: str) -> int:
@@ -150,6 +175,12 @@ def _drain(arguments: argparse.Namespace) -> int:
     from agent.cli.steer import drain  # noqa: PLC0415  same
 
     return drain(arguments)
+
+
+def _release(arguments: argparse.Namespace) -> int:
+    from agent.cli.release import release  # noqa: PLC0415  same
+
+    return release(arguments)
 
 
 def _reload(arguments: argparse.Namespace) -> int:

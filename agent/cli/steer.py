@@ -71,7 +71,7 @@ class _Wait:
         self._arguments = arguments
         self._client = client
         self._mode = mode
-        self._shown = ""
+        self._line = Line()
         self._had_jobs = False
         self._is_closed = False
         self._unclear_since: float | None = None
@@ -94,13 +94,13 @@ class _Wait:
             self._unclear_since = None
         # An agent that leaves says for a moment that it takes jobs: its next start does.
         elif self._mode is Mode.DRAINING or status.jobs or not self._may_wait_on():
-            return self._end(f"somebody asked for something else meanwhile ({status.mode})", Exit.FAILED)
+            return self._line.end(f"somebody asked for something else meanwhile ({status.mode})", Exit.FAILED)
         self._had_jobs = bool(status.jobs)
         was_closed, self._is_closed = self._is_closed, bool(status.gates)
         if status.jobs:
             self._show(status)
         elif self._mode is Mode.DRAINING and was_closed:
-            return self._end(
+            return self._line.end(
                 "Drained: no job runs. Jobs are taken again after `decode-agent resume`.", Exit.OK
             )
         return None
@@ -116,36 +116,18 @@ class _Wait:
         comes_back = is_coming_back(self._arguments)
         if self._mode is Mode.LEAVING and not comes_back:
             jobs = "" if self._had_jobs else "No job runs, "
-            return self._end(f"{jobs}decode-agent has ended. To start it again: {START}", Exit.OK)
-        self._show_text("decode-agent does not run just now; waiting for its restart")
+            return self._line.end(f"{jobs}decode-agent has ended. To start it again: {START}", Exit.OK)
+        self._line.show("decode-agent does not run just now; waiting for its restart")
         if comes_back is not False and self._may_wait_on():
             return None
-        return self._end(f"decode-agent has ended and does not come back; {_STAYS}", Exit.DOWN)
+        return self._line.end(f"decode-agent has ended and does not come back; {_STAYS}", Exit.DOWN)
 
     def _show(self, status: AgentStatus) -> None:
         now = time.time()
         if width_of_terminal() is None:
-            self._show_text(f"{_names_of(status.jobs)} under way.")
+            self._line.show(f"{_names_of(status.jobs)} under way.")
         else:
-            self._show_text("; ".join(f"job {job.job_id} {doing_text(job, now)}" for job in status.jobs))
-
-    def _show_text(self, text: str) -> None:
-        """One line that changes for a person, a line for each change elsewhere."""
-        width = width_of_terminal()
-        if width is not None:
-            print(f"\r\x1b[K{text[: width - 1]}", end="", flush=True)
-        elif text != self._shown:
-            print(text, flush=True)
-        self._shown = text
-
-    def _end(self, text: str, code: Exit) -> int:
-        if self._shown and width_of_terminal() is not None:
-            print("\r\x1b[K", end="")
-        print(
-            text if code is Exit.OK else f"decode-agent: {text}",
-            file=sys.stdout if code is Exit.OK else sys.stderr,
-        )
-        return code
+            self._line.show("; ".join(f"job {job.job_id} {doing_text(job, now)}" for job in status.jobs))
 
 
 def reload(arguments: Namespace) -> int:
@@ -159,5 +141,36 @@ def reload(arguments: Namespace) -> int:
 
 
 def _names_of(jobs: Sequence[JobStatus]) -> str:
-    ids = ", ".join(str(job.job_id) for job in jobs)
-    return f"Job {ids} is" if len(jobs) == 1 else f"Jobs {ids} are"
+    return names_of([job.job_id for job in jobs])
+
+
+def names_of(job_ids: Sequence[int]) -> str:
+    """`Job 7 is`, `Jobs 7, 8 are`."""
+    ids = ", ".join(map(str, job_ids))
+    return f"Job {ids} is" if len(job_ids) == 1 else f"Jobs {ids} are"
+
+
+class Line:
+    """What is told while a command waits: one line that changes for a person, a line for each change else."""
+
+    def __init__(self) -> None:
+        self._shown = ""
+
+    def show(self, text: str) -> None:
+        """Show this now."""
+        width = width_of_terminal()
+        if width is not None:
+            print(f"\r\x1b[K{text[: width - 1]}", end="", flush=True)
+        elif text != self._shown:
+            print(text, flush=True)
+        self._shown = text
+
+    def end(self, text: str, code: Exit) -> int:
+        """The last line, in place of what was shown; the code."""
+        if self._shown and width_of_terminal() is not None:
+            print("\r\x1b[K", end="")
+        print(
+            text if code is Exit.OK else f"decode-agent: {text}",
+            file=sys.stdout if code is Exit.OK else sys.stderr,
+        )
+        return code

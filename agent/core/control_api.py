@@ -10,12 +10,14 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from pydantic import TypeAdapter, ValidationError
 
 from agent.core.errors import AgentError, ConfigError, HostTrouble, ServiceTrouble, Stopped
-from agent.core.status import AgentStatus, Mode, PastJob, health_of
+from agent.core.status import AgentStatus, Mode, PastJob, Released, health_of
 from agent.core.wire import one_line
 
 GROUP = "decode-agent"
 SOCKET_PATH = "/run/decode-agent/control.sock"
 HISTORY_DEFAULT, HISTORY_MAX = 50, 10_000
+RELEASE_REASON = "released by this machine's owner"
+REASON_MAX_CHARS, RELEASE_MAX = 200, 100
 _ID_MAX_DIGITS = 18  # what the journal's integers hold
 _BROWSER_MARKS = ("origin", "referer", "sec-fetch-site", "sec-fetch-mode")
 _JOIN = f"run it with sudo, or join the group {GROUP} and log in anew: sudo usermod -aG {GROUP} $USER"
@@ -63,7 +65,15 @@ class ReloadAsked:
     """POST /v1/reload."""
 
 
-Ask = StatusAsked | HistoryAsked | LogAsked | SteerAsked | ReloadAsked
+@dataclass(frozen=True, slots=True)
+class ReleaseAsked:
+    """POST /v1/release {"jobs": [7], "reason": "a demo"}; no job named: all of them."""
+
+    job_ids: tuple[int, ...]
+    reason: str
+
+
+Ask = StatusAsked | HistoryAsked | LogAsked | SteerAsked | ReloadAsked | ReleaseAsked
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +123,11 @@ def ask_of(method: str, target: str, body: bytes) -> Ask:
         case "POST", ["v1", "reload"]:
             _check_names(query, ())
             return ReloadAsked()
+        case "POST", ["v1", "release"]:
+            _check_names(query, ())
+            return _release_in(body)
     where = one_line(f"{method} {parts.path}", 100)
-    known = "GET /v1/status, /v1/jobs, /v1/jobs/ID/log, POST /v1/mode, /v1/reload"
+    known = "GET /v1/status, /v1/jobs, /v1/jobs/ID/log, POST /v1/mode, /v1/reload, /v1/release"
     raise Refused(HTTPStatus.NOT_FOUND, f"there is no {where}; there are {known}")
 
 
@@ -144,6 +157,34 @@ def _mode_in(body: bytes) -> Mode:
     except (ValueError, TypeError, LookupError, RecursionError):
         modes = " or ".join(f'{{"mode": "{mode}"}}' for mode in Mode)
         raise Refused(HTTPStatus.BAD_REQUEST, f"the body must be {modes}") from None
+
+
+def _release_in(body: bytes) -> ReleaseAsked:
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict):
+        text = 'the body must be {"jobs": [ID, …], "reason": "a sentence"}, both may be left out'
+        raise Refused(HTTPStatus.BAD_REQUEST, text)
+    if unknown := said.keys() - {"jobs", "reason"}:
+        raise Refused(HTTPStatus.BAD_REQUEST, f"unknown field {one_line(min(unknown), 50)}")
+    job_ids, reason = said.get("jobs", []), said.get("reason", RELEASE_REASON)
+    if not isinstance(job_ids, list) or len(job_ids) > RELEASE_MAX or not all(map(_is_job_id, job_ids)):
+        raise Refused(HTTPStatus.BAD_REQUEST, f"jobs must be an array of up to {RELEASE_MAX} job ids")
+    if not isinstance(reason, str) or not is_reason(reason):
+        text = f"reason must be one line of 1 to {REASON_MAX_CHARS} characters"
+        raise Refused(HTTPStatus.BAD_REQUEST, text)
+    return ReleaseAsked(tuple(dict.fromkeys(job_ids)), reason.strip())
+
+
+def _is_job_id(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 10**_ID_MAX_DIGITS
+
+
+def is_reason(text: str) -> bool:
+    """Whether the API and the job's user can be told this as a reason."""
+    return 0 < len(text.strip()) <= REASON_MAX_CHARS and text.isprintable()
 
 
 def status_body(status: AgentStatus) -> dict[str, Any]:
@@ -199,6 +240,11 @@ def history_in(body: bytes) -> list[PastJob]:
 def changes_in(body: bytes) -> tuple[str, ...]:
     """What an agent says of a reload; `ServiceTrouble` if it says something else."""
     return tuple(_read(TypeAdapter(dict[str, list[str]]), body).get("changes", ()))
+
+
+def released_in(body: bytes) -> Released:
+    """What an agent says of a release; `ServiceTrouble` if it says something else."""
+    return _read(TypeAdapter(Released), body)
 
 
 def _read(adapter: TypeAdapter[T], body: bytes) -> T:

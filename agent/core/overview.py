@@ -78,6 +78,20 @@ def doing_text(job: JobStatus, now: float) -> str:
     return one_line(f"{lasting}: {job.doing} ({share}{percent})", _TEXT_MAX_CHARS)
 
 
+def may_be_given_back(job: JobStatus) -> bool:
+    """Whether the job may go back to the queue: its container has not ended yet."""
+    return job.phase in {Phase.STAGING_IN, Phase.RUNNING}
+
+
+def loss_text(job: JobStatus, now: float) -> str:
+    """What is given up with the job, if it is given back now."""
+    if not may_be_given_back(job):
+        return f"Job {job.job_id} is {doing_text(job, now)}: its container has ended, it is left to that."
+    lost = f"Job {job.job_id} was claimed {_ago(job.claimed_at, now)} ago and is {doing_text(job, now)}"
+    image = f" ({one_line(job.image, _IMAGE_MAX_CHARS)})" if job.image else ""
+    return f"{lost}{image}: all of that is lost, it starts anew elsewhere."
+
+
 def _why_idle(status: AgentStatus, now: float) -> Iterator[str]:
     """Why no job is taken, or, with nothing to do and nothing in the way, when the next look is."""
     if status.gates:

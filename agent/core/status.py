@@ -52,6 +52,7 @@ class JobStatus:
     """One job under way. `gpus`: their models; `doing`: the file or image that moves, empty if none.
 
     `total_bytes`: None where nobody knows. `trouble`: why the phase does not get on, if it does not.
+    `is_freed`: its container is gone, the slot's GPU is free, though the job is not over here.
     """
 
     job_id: int
@@ -65,6 +66,7 @@ class JobStatus:
     done_bytes: int = 0
     total_bytes: int | None = None
     trouble: Trouble | None = None
+    is_freed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,14 @@ class PastJob:
     image: str
     claimed_at: float
     ended_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What became of the jobs that were to be given back: those that are, and those whose end came first."""
+
+    given_back: tuple[int, ...]
+    left: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

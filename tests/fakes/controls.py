@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 
 from agent.core.models import Phase
-from agent.core.status import AgentStatus, JobStatus, Mode, PastJob, Trouble
+from agent.core.status import AgentStatus, JobStatus, Mode, PastJob, Released, Trouble
 from agent.core.stopping import Stop
 
 STATUS = AgentStatus(
@@ -43,7 +43,8 @@ class FakeControls:
     """Fulfils `ports.Controls`.
 
     Settings: `now` (what `status` says), `past`, `logs` by job id, `changes` of a reload, `error` (raised by
-    every method). `block`: status waits for it. What happened: `modes`, `limits`, `stops` of logs under way.
+    every method), `released`. `block`: status waits for it. What happened: `modes`, `releases`, `limits`,
+    `stops` of logs under way.
     A followed log goes on with what `more` is given, until `end`.
     """
 
@@ -57,6 +58,8 @@ class FakeControls:
         self.block = threading.Event()
         self.block.set()
         self.modes: list[Mode] = []
+        self.released = Released((7,), ())
+        self.releases: list[tuple[tuple[int, ...], str]] = []
         self.limits: list[int] = []
         self.stops: list[Stop] = []
         self._more: list[bytes] = []
@@ -116,6 +119,12 @@ class FakeControls:
         """The owner asks for this."""
         self._fail()
         self.modes.append(mode)
+
+    def release(self, job_ids: tuple[int, ...], reason: str) -> Released:
+        """Give these jobs back to the queue."""
+        self._fail()
+        self.releases.append((job_ids, reason))
+        return self.released
 
     def reload(self) -> tuple[str, ...]:
         """Read the settings again; a sentence for each change."""

@@ -18,11 +18,11 @@ import pytest
 from agent import cli
 from agent.adapters.control import ControlServer
 from agent.adapters.journal import SqliteJournal
-from agent.cli import arguments_service, steer
+from agent.cli import arguments_service, release, steer
 from agent.core import control_api
 from agent.core.errors import ConfigError, DiskTrouble, EngineTrouble, ServiceTrouble
 from agent.core.models import Outcome, Phase, Record, Verdict
-from agent.core.status import Mode, PastJob, Trouble
+from agent.core.status import Mode, PastJob, Released, Trouble
 from tests.fakes.controls import STATUS, FakeControls
 from tests.fakes.waiting import LONG_S, once, wait_until
 
@@ -60,6 +60,7 @@ def run(path, capsys):
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr(steer, "_LOOK_S", 0.01)
+    monkeypatch.setattr(release, "_LOOK_S", 0.01)
 
 
 @pytest.fixture
@@ -101,6 +102,8 @@ def test_both_ends_mean_the_same():
     """What --help says is what the API has."""
     assert arguments_service.SOCKET_PATH == control_api.SOCKET_PATH
     assert arguments_service.HISTORY_MAX == control_api.HISTORY_MAX
+    assert arguments_service._REASON == control_api.RELEASE_REASON
+    assert arguments_service._REASON_MAX_CHARS == control_api.REASON_MAX_CHARS
 
 
 # status
@@ -144,7 +147,9 @@ def test_json_holds_all(run, controls):
     assert control_api.status_in(out.encode()) == STATUS
 
 
-@pytest.mark.parametrize("command", ["status", "pause", "resume", "drain", "reload", "jobs", "logs"])
+@pytest.mark.parametrize(
+    "command", ["status", "pause", "resume", "drain", "release", "reload", "jobs", "logs"]
+)
 def test_a_service_that_is_down(run, path, command, tmp_path):
     """3, and which socket nobody listens on."""
     words = {"jobs": ["--state-dir", str(tmp_path)], "logs": ["7", "--state-dir", str(tmp_path)]}
@@ -555,7 +560,9 @@ def test_usage(words, capsys):
     assert "usage: decode-agent" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["status", "jobs", "logs", "pause", "resume", "drain", "reload"])
+@pytest.mark.parametrize(
+    "command", ["status", "jobs", "logs", "pause", "resume", "drain", "release", "reload"]
+)
 def test_help(command, capsys, monkeypatch):
     """It fits into a terminal."""
     monkeypatch.setenv("COLUMNS", "100")
@@ -573,3 +580,122 @@ def test_trouble_of_the_service_is_no_traceback(run, controls):
         "",
         "decode-agent: unexpected ZeroDivisionError: the agent's log tells more\n",
     )
+
+
+# release
+
+
+class Giving(Draining):
+    """A release: `released` is answered, then each look finds the next of these statuses."""
+
+
+UPLOADING = replace(RUNNING.jobs[0], job_id=8, phase=Phase.STAGING_OUT)
+BOTH = replace(RUNNING, jobs=(*RUNNING.jobs, UPLOADING))
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_release_says_what_is_lost_and_waits_for_the_containers(run, path):
+    """What has ended is named and not waited for; a job that is only being reported needs no waiting."""
+    reporting = replace(RUNNING.jobs[0], phase=Phase.REPORTING, trouble=Trouble("the API is away", 0.0))
+    controls = Giving(
+        BOTH,
+        BOTH,
+        replace(BOTH, jobs=(reporting, UPLOADING)),
+        replace(BOTH, jobs=(replace(reporting, is_freed=True), UPLOADING)),
+    )
+    controls.released = Released((7,), (8,))
+    with ControlServer(path, controls):
+        code, out, err = run("release", "--yes", "--reason", "a demo")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].startswith("Job 7 was claimed ")
+    assert lines[0].endswith(" (decode/fit:1): all of that is lost, it starts anew elsewhere.")
+    assert lines[1].startswith("Job 8 is uploading outputs for ")
+    assert lines[1].endswith(": its container has ended, it is left to that.")
+    assert lines[2] == "Job 8 is left to upload: the container has ended."
+    assert lines[3] == "Job 7 is given back to the queue."
+    assert lines[4].startswith("job 7 running for ")
+    assert "the API is away" in lines[-2]
+    assert lines[-1].startswith("The machine is free of it: no container is left.")
+    assert controls.releases == [((), "a demo")]
+
+
+def test_a_release_of_named_jobs(run, controls):
+    """Only these, with a reason that says who did it."""
+    controls.now = BOTH
+    assert run("release", "7", "--yes", "--no-wait")[0] == 0
+    assert controls.releases == [((7,), "released by this machine's owner")]
+    code, out, err = run("release", "9", "--yes")
+    assert (code, out) == (1, "")
+    assert err == "decode-agent: job 9 is not under way; see: decode-agent status\n"
+    assert len(controls.releases) == 1
+
+
+def test_a_release_is_not_done_by_mistake(run, controls):
+    """Where nobody can be asked it takes a --yes, if there is something to lose."""
+    controls.now = RUNNING
+    code, _, err = run("release")
+    assert (code, controls.releases) == (1, [])
+    assert "say --yes if this is meant" in err
+    controls.now = WELL
+    controls.released = Released((), ())
+    assert run("release") == (
+        0,
+        "No job was given back. Jobs are taken again after `decode-agent resume`.\n",
+        "",
+    )
+    assert controls.releases == [((), "released by this machine's owner")]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("answer", "code", "count"), [("y", 0, 1), ("Yes", 0, 1), ("", 1, 0), ("n", 1, 0), (EOFError, 1, 0)]
+)
+def test_a_person_is_asked(run, path, monkeypatch, answer, code, count):
+    """Enter alone means no."""
+
+    def reply(prompt):
+        assert prompt == "Give back? [y/N] "
+        if answer is EOFError:
+            raise EOFError
+        return answer
+
+    controls = Giving(RUNNING, WELL)
+    monkeypatch.setattr("builtins.input", reply)
+    monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda _: True})())
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    with ControlServer(path, controls):
+        assert run("release")[0] == code
+    assert len(controls.releases) == count
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_release_outlasts_a_restart(run, path, monkeypatch):
+    """Nobody answers for a while: it goes on with the next start; one that stays away is told."""
+    controls = Giving(RUNNING, RUNNING, WELL)
+    looks = []
+
+    def status():
+        looks.append(1)
+        if len(looks) == 3:
+            raise EngineTrouble("broken off")
+        return Draining.status(controls)
+
+    monkeypatch.setattr(controls, "status", status)
+    with ControlServer(path, controls):
+        assert run("release", "--yes")[0] == 0
+    monkeypatch.setattr(release, "_AWAY_S", -1.0)
+    looks.clear()
+    controls.statuses = [RUNNING]
+    with ControlServer(path, controls):
+        code, _, err = run("release", "--yes")
+    assert code == 3
+    assert "the release goes on with it" in err
+
+
+@pytest.mark.parametrize("words", [["--reason", ""], ["--reason", "a\nb"], ["--reason", "x" * 201], ["x"]])
+def test_what_cannot_be_released(run, words):
+    """Refused before anybody is asked."""
+    with pytest.raises(SystemExit) as caught:
+        run("release", *words)
+    assert caught.value.code == 2

@@ -6,15 +6,15 @@ from contextlib import contextmanager
 import pytest
 
 from agent.core.errors import ConfigError, DiskTrouble, EngineTrouble, HostTrouble
-from agent.core.models import Outcome, Phase, Record, Verdict
-from agent.core.status import Mode
+from agent.core.models import Outcome, Phase, Record, Slot, Verdict, Word
+from agent.core.status import Mode, Released
 from agent.core.stopping import Stop
 from agent.desk import Desk
 from agent.looking import Options
 from agent.station import Renewed
 from tests.fakes.engine import Script
-from tests.fakes.waiting import wait_until
-from tests.unit.world import SLOT
+from tests.fakes.waiting import LONG_S, wait_until
+from tests.unit.world import SLOT, let_jobs_end, spec
 
 NAME = "decode-job-7"
 
@@ -160,3 +160,118 @@ def test_a_busy_main_thread_is_not_waited_for_for_ever(daemon, world, journal):
     with pytest.raises(HostTrouble, match="nothing has changed"):
         desk.reload()
     daemon.wishes.serve()  # world.renewed is None: it would fail
+
+
+@pytest.fixture
+def uploading(world, daemon, monkeypatch):
+    """Job 7 has ended and its outputs are on their way; `set` lets them arrive."""
+    arrived = threading.Event()
+    world.engine.scripts[7] = Script(0, writes={"output/a": b"a"})
+    push = world.api.upload_request
+    monkeypatch.setattr(world.api, "upload_request", lambda *args: (arrived.wait(LONG_S), push(*args))[1])
+    daemon.tick(100.0)
+    wait_until(lambda: daemon.status().jobs and daemon.status().jobs[0].phase is Phase.STAGING_OUT)
+    yield arrived
+    arrived.set()
+
+
+def given_back(world, job_id):
+    """The reason each time that it was."""
+    return [why for one, word, why in world.api.said if one == job_id and word is Word.QUEUED]
+
+
+@pytest.mark.usefixtures("running")
+def test_a_release_gives_jobs_back_and_pauses(desk, daemon, world, journal, monkeypatch):
+    """Their containers are gone before the API hears of it; nothing more is taken, also after a restart."""
+    say, was_there = world.api.say, []
+
+    def note(job_id, word, details=""):
+        if word is Word.QUEUED:
+            was_there.append(world.engine.look(NAME))
+        say(job_id, word, details)
+
+    monkeypatch.setattr(world.api, "say", note)
+    assert desk.release((), "a demo") == Released((7,), ())
+    let_jobs_end(daemon)
+    assert given_back(world, 7) == ["a demo"]
+    assert world.api.verdicts(7) == []
+    assert was_there == [None]
+    assert journal.active() == []
+    assert journal.mode() is Mode.PAUSED
+    world.api.queue["8"] = spec()
+    daemon.tick(200.0)
+    assert list(world.api.queue) == ["8"]
+
+
+@pytest.mark.usefixtures("running")
+def test_only_the_named_job_is_given_back(desk, daemon, world):
+    """The other one runs on."""
+    world.engine.scripts[8] = Script(None)
+    world.api.queue["8"] = spec()
+    daemon._slots = (SLOT, Slot(1, 1024, 2))
+    daemon.tick(100.0)
+    wait_until(lambda: world.engine.starts["decode-job-8"])
+    assert desk.release((8,), "x") == Released((8,), ())
+    wait_until(lambda: not daemon._crew._ended.empty())
+    daemon.tick(101.0)
+    assert daemon.job_ids() == (7,)
+
+
+@pytest.mark.usefixtures("running")
+def test_one_wrong_name_and_nothing_happens(desk, daemon):
+    """Neither to the job that is under way nor to the mode."""
+    with pytest.raises(LookupError, match="job 9 is not under way"):
+        desk.release((7, 9), "x")
+    assert daemon.owner.mode is Mode.TAKING
+    assert daemon.job_ids() == (7,)
+
+
+def test_a_job_that_has_ended_is_left_to_upload(desk, daemon, world, uploading):
+    """Its work is done: it is delivered."""
+    assert desk.release((), "x") == Released((), (7,))
+    uploading.set()
+    let_jobs_end(daemon)
+    assert world.api.verdicts(7) == [(Word.FINISHED, "")]
+
+
+def test_what_is_being_claimed_at_that_moment_is_given_back_too(desk, daemon, world, monkeypatch):
+    """The answer with the job is on its way while the owner says that all have to go."""
+    world.engine.scripts[7] = Script(None)
+    claim = world.api.claim
+    released = []
+
+    def claim_late(*args):
+        claimed = claim(*args)
+        released.append(desk.release((), "a demo"))
+        return claimed
+
+    monkeypatch.setattr(world.api, "claim", claim_late)
+    daemon.tick(100.0)
+    assert released == [Released((), ())]
+    let_jobs_end(daemon)
+    assert given_back(world, 7) == ["a demo"]
+    desk.steer(Mode.TAKING)
+    monkeypatch.undo()
+    world.api.queue["8"] = spec()
+    daemon.tick(200.0)
+    let_jobs_end(daemon)
+    assert world.api.verdicts(8) == [(Word.FINISHED, "")]
+
+
+@pytest.mark.parametrize("mode", [Mode.DRAINING, Mode.LEAVING])
+def test_a_release_does_not_take_back_a_drain(desk, daemon, mode):
+    """It hurries it."""
+    desk.steer(mode)
+    desk.release((), "x")
+    assert daemon.owner.mode is mode
+
+
+def test_resume_tries_what_rests(desk, daemon):
+    """The owner has mended something."""
+    for _ in range(3):
+        daemon._tools.attempted(SLOT, "the GPU is lost")
+    at = daemon._rests._rests[0].test_at
+    desk.steer(Mode.PAUSED)
+    assert daemon._rests._rests[0].test_at == at
+    desk.steer(Mode.TAKING)
+    assert daemon._rests._rests[0].test_at < at

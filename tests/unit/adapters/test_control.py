@@ -20,7 +20,7 @@ from agent.adapters.control import LOG_SEATS, SEATS, ControlServer
 from agent.adapters.control_client import ControlClient
 from agent.core.control_api import json_of, status_body
 from agent.core.errors import ConfigError, EngineTrouble, ServiceDown, ServiceTrouble, Stopped
-from agent.core.status import Mode, PastJob
+from agent.core.status import Mode, PastJob, Released
 from tests.fakes.controls import STATUS, FakeControls
 from tests.fakes.waiting import LONG_S, once, wait_until
 
@@ -153,6 +153,18 @@ def test_the_owner_steers(client, path, controls):
     code, out, _ = curl(path, "http://localhost/v1/mode", "--data", '{"mode": "taking"}')
     assert (code, json.loads(out)) == (0, {"mode": "taking"})
     assert controls.modes == [Mode.PAUSED, Mode.TAKING]
+
+
+def test_a_release(client, path, controls):
+    """By the client and by hand; what cannot be done is told by name."""
+    controls.released = Released((7,), (8,))
+    assert client.release([7, 8], "a demo") == controls.released
+    code, out, _ = curl(path, "http://localhost/v1/release", "--data", '{"jobs": [7]}')
+    assert (code, json.loads(out)) == (0, {"given_back": [7], "left": [8]})
+    assert controls.releases == [((7, 8), "a demo"), ((7,), "released by this machine's owner")]
+    controls.error = LookupError("job 9 is not under way")
+    with pytest.raises(ServiceTrouble, match="job 9 is not under way"):
+        client.release([9], "x")
 
 
 def test_a_reload_tells_what_changed(client, path, controls):

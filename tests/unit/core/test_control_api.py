@@ -6,10 +6,12 @@ from dataclasses import replace
 import pytest
 
 from agent.core.control_api import (
+    RELEASE_REASON,
     HistoryAsked,
     LogAsked,
     Peer,
     Refused,
+    ReleaseAsked,
     ReloadAsked,
     StatusAsked,
     SteerAsked,
@@ -23,11 +25,12 @@ from agent.core.control_api import (
     json_of,
     log_target,
     may_ask,
+    released_in,
     status_body,
     status_in,
 )
 from agent.core.errors import ConfigError, DiskTrouble, EngineTrouble, JobFailed, ServiceTrouble, Stopped
-from agent.core.status import Mode
+from agent.core.status import Mode, Released
 from tests.fakes.controls import STATUS
 
 PAUSED = b'{"mode": "paused"}'
@@ -48,6 +51,8 @@ PAUSED = b'{"mode": "paused"}'
         ("POST", "/v1/mode", PAUSED, SteerAsked(Mode.PAUSED)),
         ("POST", "/v1/reload", b"", ReloadAsked()),
         ("POST", "/v1/reload", b"whatever", ReloadAsked()),
+        ("POST", "/v1/release", b"{}", ReleaseAsked((), RELEASE_REASON)),
+        ("POST", "/v1/release", b'{"jobs": [7, 8, 7], "reason": " demo "}', ReleaseAsked((7, 8), "demo")),
     ],
 )
 def test_what_may_be_asked(method, target, body, ask):
@@ -82,6 +87,26 @@ def test_what_may_be_asked(method, target, body, ask):
         ("POST", "/v1/mode", b'{"mode": ["paused"]}', 400, "the body must be"),
         ("POST", "/v1/mode", b"\xff\xfe", 400, "the body must be"),
         ("POST", "/v1/mode", b"[" * 4000, 400, "the body must be"),
+        ("POST", "/v1/release", b"", 400, 'the body must be {"jobs": [ID, …], "reason": "a sentence"}'),
+        ("POST", "/v1/release", b"[7]", 400, "the body must be"),
+        ("POST", "/v1/release", b"[" * 4000, 400, "the body must be"),
+        ("POST", "/v1/release", b"\xff\xfe", 400, "the body must be"),
+        ("POST", "/v1/release?jobs=7", b"{}", 400, "unknown parameter jobs"),
+        ("POST", "/v1/release", b'{"job": 7}', 400, "unknown field job"),
+        ("POST", "/v1/release", b'{"\\u001b[31m": 7}', 400, "unknown field"),
+        ("POST", "/v1/release", b'{"jobs": 7}', 400, "jobs must be an array of up to 100 job ids"),
+        ("POST", "/v1/release", b'{"jobs": null}', 400, "jobs must be"),
+        ("POST", "/v1/release", b'{"jobs": ["7"]}', 400, "jobs must be"),
+        ("POST", "/v1/release", b'{"jobs": [7.0]}', 400, "jobs must be"),
+        ("POST", "/v1/release", b'{"jobs": [true]}', 400, "jobs must be"),
+        ("POST", "/v1/release", b'{"jobs": [-1]}', 400, "jobs must be"),
+        ("POST", "/v1/release", b'{"jobs": [%d]}' % 10**18, 400, "jobs must be"),
+        ("POST", "/v1/release", b'{"jobs": [%s7]}' % (b"7," * 100), 400, "jobs must be"),
+        ("POST", "/v1/release", b'{"reason": 7}', 400, "reason must be one line of 1 to 200 characters"),
+        ("POST", "/v1/release", b'{"reason": " "}', 400, "reason must be"),
+        ("POST", "/v1/release", b'{"reason": "a\\nb"}', 400, "reason must be"),
+        ("POST", "/v1/release", b'{"reason": "\\ud800"}', 400, "reason must be"),
+        ("POST", "/v1/release", b'{"reason": "%s"}' % (b"x" * 201), 400, "reason must be"),
     ],
 )
 def test_what_may_not(method, target, body, status, said):
@@ -207,3 +232,11 @@ def test_what_a_refusal_means(status, body, kind, said):
     error = error_in(status, body)
     assert type(error) is kind
     assert str(error).startswith(said)
+
+
+def test_a_release_reads_as_it_was_written():
+    """Both ends of the answer."""
+    released = Released((7, 9), (8,))
+    assert released_in(json_of(released)) == released
+    with pytest.raises(ServiceTrouble, match="another version"):
+        released_in(b'{"mode": "paused"}')
