@@ -22,7 +22,7 @@ from tests.chaos.books import (
 from tests.chaos.facts import Fallen
 from tests.chaos.jobs import FILES_UP, ChaosJob, hash_of, make_job
 from tests.chaos.plan import JobPlan, Storm
-from tests.chaos.workstation import Holdings, Workstation
+from tests.chaos.workstation import Holdings, Workstation, first_process_of
 from tests.engine_host import IMAGES
 
 SETTLE_S = 240.0
@@ -171,6 +171,12 @@ class StormRun:
             "rows": station.rows(),
             "journals moved aside": station.left_aside(),
             "processes": station.children(),
+            "processes of containers": [
+                run.container
+                for name in self._jobs
+                for run in station.lab.ledger.runs_of(name)
+                if run.ended_at is None and first_process_of(run.container) is not None
+            ],
         }
         if self._idle is not None:
             held, idle = station.holdings(), self._idle
