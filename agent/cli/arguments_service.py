@@ -50,10 +50,10 @@ takes jobs again.
 """
 
 _RELEASE = """\
-Gives jobs under way (all if none is named) back to the queue, for you want the machine now: ends and
-removes their containers, and takes no further job until `decode-agent resume`. What they have done so
-far is lost; they start anew on another machine. A job whose container has ended is left to upload its
-outputs. Returns when the containers are gone.
+Gives jobs under way (all if none is named) back to the queue, for you want the machine now: ends
+and removes their containers, and takes no further job until `decode-agent resume`. What they have
+done so far is lost; they start anew on another machine. A job whose container has ended is left to
+upload its outputs. Returns when the containers are gone.
 """
 
 _RELOAD = """\
