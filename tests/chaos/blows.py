@@ -204,8 +204,8 @@ class Fists:
             return None
         job_id = status.jobs[int(draw * len(status.jobs))].job_id
         with suppress(AgentError):
-            self._station.control.release((job_id,), "its owner wants the machine")
-            return str(job_id)
+            released = self._station.control.release((job_id,), "its owner wants the machine")
+            return str(job_id) if job_id in released.given_back else None
         return None
 
     def _restart_engine(self) -> bool:
