@@ -112,7 +112,7 @@ class Attempt:
         return self._follow(fact, plan)
 
     def _follow(self, fact: ContainerFact, plan: ContainerPlan) -> Record:
-        watch = Watch(self._tools, self._stop, self._track, self._log, self._keep)
+        watch = Watch(self._tools, self._stop, self._track, self._log, self._keep, plan.gpu_uuids)
         try:
             ended = watch.until_end(self._record, fact)
         except Unkillable as trouble:

@@ -1,12 +1,15 @@
 """The NVIDIA GPUs of this machine, by NVML in a process of its own: NVML can hang (a GPU off the bus).
 
-`python -m agent.adapters.nvidia` is that process; it prints what it found as JSON.
+`python -m agent.adapters.nvidia` is that process; it prints what it found as JSON: all GPUs, or how much
+those are used whose UUIDs are its arguments.
 """
 
 import json
 import logging
 import subprocess
 import sys
+import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -32,7 +35,7 @@ def list_gpus(timeout_s: float = 20.0) -> tuple[Gpu, ...]:
 
     Raises `HostTrouble` if NVML hangs or fails, as it does when driver and library disagree.
     """
-    found = _ask(timeout_s)
+    found = _ask(_start(), timeout_s)
     if "trouble" in found:
         raise HostTrouble(f"the GPUs cannot be listed: {found['trouble']}")
     for sentence in found["skipped"]:
@@ -40,13 +43,38 @@ def list_gpus(timeout_s: float = 20.0) -> tuple[Gpu, ...]:
     return tuple(Gpu(**each) for each in found["gpus"])
 
 
-def _ask(timeout_s: float) -> dict[str, Any]:
-    process = subprocess.Popen(  # noqa: S603  our own interpreter and module
-        [sys.executable, "-m", __name__],
+class GpuUse:
+    """How much GPUs are used; a process that hangs is waited for, not joined by another one."""
+
+    def __init__(self, timeout_s: float = 10.0) -> None:
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._hanging: subprocess.Popen[bytes] | None = None
+
+    def __call__(self, uuids: Iterable[str], /) -> float | None:
+        """The highest utilisation of these in percent; None where nobody knows. Raises nothing."""
+        with self._lock:
+            if self._hanging is not None and self._hanging.poll() is None:
+                return None
+            try:
+                process = _start(*uuids)
+            except OSError:
+                return None
+            found = _ask(process, self._timeout_s)
+            self._hanging = process if process.poll() is None else None
+        return float(found["percent"]) if found.get("percent") is not None else None
+
+
+def _start(*arguments: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(  # noqa: S603  our own interpreter and module
+        [sys.executable, "-m", __name__, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
+
+
+def _ask(process: "subprocess.Popen[bytes]", timeout_s: float) -> dict[str, Any]:
     with suppress(subprocess.TimeoutExpired):
         answer, _ = process.communicate(timeout=timeout_s)
         try:
@@ -75,6 +103,17 @@ def find_gpus() -> dict[str, Any]:
     return {"gpus": gpus, "skipped": skipped}
 
 
+def find_use(uuids: Iterable[str]) -> dict[str, Any]:
+    """What `GpuUse` reads: `percent`, None where a GPU does not tell. May hang; raises nothing of NVML's."""
+    try:
+        pynvml.nvmlInit()
+        handles = [pynvml.nvmlDeviceGetHandleByUUID(uuid) for uuid in uuids]
+        used = [int(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu) for handle in handles]
+        return {"percent": max(used, default=None)}
+    except pynvml.NVMLError:
+        return {"percent": None}
+
+
 def _describe(index: int) -> dict[str, Any]:
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
     return {
@@ -93,4 +132,4 @@ def _architecture(handle: Any) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(find_gpus()))
+    sys.stdout.write(json.dumps(find_use(sys.argv[1:]) if sys.argv[1:] else find_gpus()))

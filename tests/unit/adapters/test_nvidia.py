@@ -9,10 +9,10 @@ import pynvml
 import pytest
 
 from agent.adapters import nvidia
-from agent.adapters.nvidia import find_gpus, list_gpus
+from agent.adapters.nvidia import GpuUse, find_gpus, list_gpus
 from agent.core.errors import HostTrouble
 from agent.core.models import Gpu
-from tests.fakes.waiting import SOON_S
+from tests.fakes.waiting import LONG_S, SOON_S
 
 SOURCE = Path(__file__).parents[2] / "fakes/nvml/nvml.c"
 ADA = f"gpu 0 {pynvml.NVML_DEVICE_ARCH_ADA} {24564 * 1024 * 1024} GPU-aaaa NVIDIA GeForce RTX 4090"
@@ -120,3 +120,34 @@ def test_every_error_of_nvml_is_handled(error, monkeypatch):
 
 def test_the_process_is_the_module_itself():
     assert nvidia.__name__ == "agent.adapters.nvidia"
+
+
+def test_the_busiest_gpu_counts(driver):
+    driver(ADA, "use 7", OLD, "use 93", NEW, "use 99")
+    assert GpuUse()(("GPU-aaaa", "GPU-bbbb")) == 93.0
+    assert GpuUse()(("GPU-aaaa",)) == 7.0
+
+
+@pytest.mark.parametrize("lines", [[], [OLD], [ADA], ["init 9"], ["crash"]])
+def test_where_nobody_knows_how_busy_a_gpu_is_there_is_no_number(driver, lines):
+    """No such GPU, one that cannot tell, no driver, a driver that crashes."""
+    driver(*lines)
+    assert GpuUse()(("GPU-aaaa",)) is None
+
+
+def test_one_that_hangs_is_not_joined_by_another(driver, monkeypatch):
+    """A process that sleeps in the driver cannot be killed: asking again would only add to them."""
+    driver("hang")
+    started = []
+    start, really_kill = nvidia._start, subprocess.Popen.kill
+    monkeypatch.setattr(nvidia, "_start", lambda *uuids: started.append(start(*uuids)) or started[-1])
+    monkeypatch.setattr(subprocess.Popen, "kill", lambda _: None)
+    use = GpuUse(timeout_s=0.1)
+    assert [use(("GPU-aaaa",)) for _ in range(3)] == [None] * 3
+    assert len(started) == 1
+    driver(ADA, "use 5")
+    really_kill(started[0])
+    started[0].communicate()
+    assert GpuUse(timeout_s=LONG_S)(("GPU-aaaa",)) == 5.0
+    use._timeout_s = LONG_S
+    assert use(("GPU-aaaa",)) == 5.0
