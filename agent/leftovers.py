@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable
 from time import time
 
-from agent.core.adoption import Fate, fate_of, may_hold_the_gpu, record_from
+from agent.core.adoption import Fate, containers_of, fate_of, may_hold_the_gpu, record_from
 from agent.core.container import container_name
 from agent.core.engine_models import ContainerFact
 from agent.core.errors import DiskTrouble, HostTrouble, JobGone
@@ -45,16 +45,16 @@ class Leftovers:
     def sweep(self, now: float, busy: Collection[int], grace_s: float) -> int:
         """How many jobs were adopted. `busy`: the jobs under way.
 
-        What nobody can be asked about goes once it has been there for `grace_s`. Raises `EngineTrouble`,
+        A folder goes once it has been there for `grace_s`. Raises `EngineTrouble`,
         `DiskTrouble`: the rest waits for the next sweep.
         """
         self.due_at = now + AGAIN_S
         journal = self._tools.journal
         facts = self._tools.engine.list_ours()
         known = {record.job_id for record in journal.active()} | set(busy)
-        ours = [fact for fact in facts if fact.agent_id == journal.agent_id and fact.job_id not in known]
+        ours = [fact for fact in containers_of(facts, journal.agent_id) if fact.job_id not in known]
         lost = {job_id: since for job_id, since in journal.lost().items() if job_id not in known}
-        adopted, left = self._settle_containers(ours, now, grace_s)
+        adopted, left = self._settle_containers(ours)
         left |= self._settle_lost(lost, {fact.job_id for fact in facts})
         self.in_the_way = next(
             (left[fact.name] for fact in ours if fact.name in left and may_hold_the_gpu([fact])), ""
@@ -67,18 +67,13 @@ class Leftovers:
         self._said = {name: said for name, said in self._said.items() if name in seen}
         return len(adopted)
 
-    def _settle_containers(
-        self, ours: Iterable[ContainerFact], now: float, grace_s: float
-    ) -> tuple[set[int], dict[str, str]]:
+    def _settle_containers(self, ours: Iterable[ContainerFact]) -> tuple[set[int], dict[str, str]]:
         """The jobs adopted; by the names of containers why nothing could be done about them yet."""
         adopted, left = set(), {}
         for fact in ours:
             self.alive()
             try:
-                if fact.job_id is None:
-                    if self._is_old(fact.name, now, grace_s):
-                        self._remove(fact, "its label names no job")
-                elif self._settle(fact, fact.job_id):
+                if fact.job_id is not None and self._settle(fact, fact.job_id):
                     adopted.add(fact.job_id)
             except DiskTrouble:
                 raise

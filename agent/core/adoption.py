@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Any
 
+from agent.core.container import container_name
 from agent.core.engine_models import ContainerFact, ContainerStatus
 from agent.core.intake import parse_job
 from agent.core.models import Job, Phase, Record, Word
@@ -81,6 +82,18 @@ def fate_of(word: Word | None, *, can_be_adopted: bool) -> Fate:
             return Fate.ADOPT if can_be_adopted else Fate.REMOVE
         case Word.PULLED | Word.PREPROCESSING | Word.RUNNING | Word.POSTPROCESSING:
             return Fate.ADOPT if can_be_adopted else Fate.GIVE_BACK
+
+
+def containers_of(facts: Iterable[ContainerFact], agent_id: str) -> list[ContainerFact]:
+    """Those that this agent made for jobs.
+
+    By their names too: an image made of a job's container (`docker commit`) hands on its labels.
+    """
+    return [
+        fact
+        for fact in facts
+        if fact.agent_id == agent_id and fact.job_id is not None and fact.name == container_name(fact.job_id)
+    ]
 
 
 def may_hold_the_gpu(facts: Iterable[ContainerFact]) -> bool:
