@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from docker.errors import APIError, NotFound
 
@@ -72,24 +73,14 @@ class DockerEngine:
 
     def info(self) -> EngineInfo:
         """What the engine says of itself, and this machine if the engine is on it."""
-        with translated("asking for its state"):
-            says = self._client().info()
+        with translated("asking for its state"), self._client.fresh() as client:
+            says = client.info()
             return EngineInfo(
                 str(says.get("ServerVersion")),
-                EngineLife(machine.boot_id() if self._is_local else "", self._start_name()),
+                EngineLife(machine.boot_id() if self._is_local else "", _start_name_of(client)),
                 keeps_containers=bool(says.get("LiveRestoreEnabled")),
                 data_root=str(says.get("DockerRootDir") or "") if self._is_local else "",
             )
-
-    def _start_name(self) -> str:
-        """The id of the default network: each start of the daemon makes that anew, unless containers live on.
-
-        See `initBridgeDriver` in https://github.com/moby/moby/blob/master/daemon/daemon_unix.go; seen with
-        Docker 20.10 in good order, after SIGKILL and with `live-restore`.
-        """
-        with suppress(NotFound):  # the daemon may be told to have none
-            return str(self._client().inspect_network(_DEFAULT_NETWORK)["Id"])
-        return ""
 
     def ensure_image(self, image: str, policy: ImagePull, *, stop: Stop, progress: Progress) -> None:
         """Have the image here. A copy that is here serves whenever the registry does not give it."""
@@ -283,3 +274,14 @@ class DockerEngine:
                 if error.status_code != HTTPStatus.CONFLICT:
                     raise
                 self._client().wait(name, timeout=self._client.timeout_s, condition="removed")
+
+
+def _start_name_of(client: Any) -> str:
+    """The id of the default network: each start of the daemon makes that anew, unless containers live on.
+
+    See `initBridgeDriver` in https://github.com/moby/moby/blob/master/daemon/daemon_unix.go; seen with
+    Docker 20.10 in good order, after SIGKILL and with `live-restore`.
+    """
+    with suppress(NotFound):  # the daemon may be told to have none
+        return str(client.inspect_network(_DEFAULT_NETWORK)["Id"])
+    return ""

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from docker import APIClient
@@ -29,6 +29,16 @@ class Client:
             if self._api is None:
                 self._api = APIClient(self.base_url, timeout=self.timeout_s)
             return self._api
+
+    @contextmanager
+    def fresh(self) -> Iterator[Any]:
+        """A client with connections of its own.
+
+        An engine that goes down answers on the old ones, and tells how it ended its containers, until it is
+        gone; new ones it refuses from the first moment on. Seen with Docker 20.10.
+        """
+        with closing(APIClient(self.base_url, timeout=self.timeout_s)) as api:
+            yield api
 
     def agree_anew(self) -> None:
         """The engine speaks another version now."""

@@ -366,6 +366,29 @@ def test_each_start_of_the_daemon_is_a_life_of_its_own(engine, dockerd):
     assert len({life.boot for life in lives}) == 1
 
 
+def test_a_daemon_that_goes_down_tells_how_containers_ended_but_nothing_of_itself(engine, plan, dockerd):
+    """They say 0 to its SIGTERM, and it passes that on; asking for its life shows not to believe it."""
+    engine.ensure_started(plan("trap 'exit 0' TERM; while :; do sleep 0.1; done", job_id=7))
+    engine.ensure_started(plan("trap 'sleep 2; exit 0' TERM; while :; do sleep 0.1; done", job_id=8))
+    before = engine.info().life
+    engine.look("decode-job-7")  # a connection is open when the daemon begins to go down
+    thread = threading.Thread(target=dockerd.restart)
+    with suppress(EngineTrouble):  # or it is gone too soon to tell
+        waited = once(lambda: True, thread.start)
+        with waited:
+            ended = engine.wait("decode-job-7", timeout_s=LONG_S, stop=Stop())
+        assert ended is not None
+        assert ended.code == 0
+    try:
+        assert engine.info().life != before  # unless it raises, it is that of the next start
+    except EngineTrouble:
+        pass
+    finally:
+        thread.join(LONG_S)
+    assert engine.info().life != before
+    assert engine.look("decode-job-7").exit.code == 0
+
+
 def test_what_the_daemon_says_of_itself(engine, engine_url, dockerd, monkeypatch):
     """Its folder counts only where it is this machine's."""
     info = engine.info()
