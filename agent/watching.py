@@ -63,10 +63,13 @@ class Watch:
         troubles = 0
         while True:
             try:
-                if record.ending or monotonic() >= over_at:
-                    record = self._end(record, name)
                 wait_s = min(LONGEST_WAIT_S, over_at - monotonic(), sample_at - monotonic())
+                if record.ending:
+                    wait_s = 0.0
                 ended = self._tools.engine.wait(name, timeout_s=max(0.0, wait_s), stop=self._stop)
+                # One that has ended by itself was not over its time, whatever its age seems to be.
+                if ended is None and not self._stop.is_set() and (record.ending or monotonic() >= over_at):
+                    record = self._end(record, name)
             except (Unkillable, NameTaken):
                 raise
             except EngineTrouble as trouble:

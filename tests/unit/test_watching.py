@@ -121,6 +121,14 @@ def test_a_clock_that_jumps_neither_ends_it_nor_keeps_it(scene, monkeypatch, jum
     assert old.start().end().code == SIGTERMED
 
 
+def test_one_that_has_ended_by_itself_is_not_over_its_time(scene, monkeypatch):
+    """It ended while the agent was away, and the clock has jumped: of what has ended no age is known."""
+    one = scene(script=Script(0), max_runtime_s=3600.0)
+    monkeypatch.setattr(watching, "time", lambda: time.time() + 36_000)
+    assert one.start().end().code == 0
+    assert (one.saved, one.engine.killed) == ([], [])
+
+
 @pytest.mark.parametrize(("started_at", "left_s"), [(0.0, 0.0), (1000.0, 50.0), (2000.0, 100.0)])
 def test_where_the_age_is_unknown_the_clock_on_the_wall_counts_within_bounds(
     scene, monkeypatch, started_at, left_s
