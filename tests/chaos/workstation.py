@@ -154,7 +154,9 @@ class Workstation:
         self.thaw()
         self.agent.signal(signal.SIGTERM)
         code = self.agent.wait()
-        self._close_life("SIGTERM" if code == 0 else f"by itself, with {code} at a SIGTERM")
+        # While the interpreter still starts, nobody is there yet to end in good order.
+        is_told = code in {0, -signal.SIGTERM}
+        self._close_life("SIGTERM" if is_told else f"by itself, with {code} at a SIGTERM")
         return True
 
     def freeze(self) -> bool:
