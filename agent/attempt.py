@@ -5,8 +5,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from agent.core.adoption import note_of
 from agent.core.blame import Scene, blame_of
-from agent.core.container import container_name
+from agent.core.container import container_name, with_note
 from agent.core.engine_faults import check_owner
 from agent.core.engine_models import (
     ContainerExit,
@@ -105,7 +106,7 @@ class Attempt:
             case Move.GO_ON | Move.REMOVE | Move.WIPE | Move.END | Move.BLOCKED:
                 self._refuse(fact)
         try:
-            fact = engine.ensure_started(plan)
+            fact = engine.ensure_started(with_note(plan, note_of(self._record)))
         except ImageMissing as missing:
             return self._lost(replace(record, attempts=record.attempts + 1), str(missing))
         self._note_start(fact, life)

@@ -7,8 +7,7 @@ from dataclasses import replace
 from time import time
 
 from agent.attempt import Attempt, end_of
-from agent.core.adoption import note_of
-from agent.core.container import folders_to_make, plan_container, with_note
+from agent.core.container import folders_to_make, plan_container
 from agent.core.engine_models import ContainerPlan
 from agent.core.errors import EngineTrouble, HostTrouble, JobGone
 from agent.core.joblog import JobLog
@@ -71,7 +70,7 @@ class Work:
 
     def run_container(self, record: Record, spec: JobSpec) -> Record:
         """Start the container or adopt it, wait for its end, read its verdict."""
-        return self._attempt.run(record, with_note(self._plan(spec), note_of(record)))
+        return self._attempt.run(record, self._plan(spec))
 
     def take_blame(self) -> str | None:
         """Why the machine failed the attempt that has just ended, empty where it did not; once each."""

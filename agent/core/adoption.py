@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any
 
 from agent.core.container import container_name
-from agent.core.engine_models import ContainerFact, ContainerStatus
+from agent.core.engine_models import ContainerFact, ContainerStatus, EngineLife
 from agent.core.intake import parse_job
 from agent.core.models import Job, Phase, Record, Word
 
@@ -31,6 +31,8 @@ def note_of(record: Record) -> str:
         return ""
     spec = record.spec.model_dump(mode="json", exclude_none=True)
     note = {"v": _VERSION, "slot": record.slot, "claimed_at": record.claimed_at, "spec": spec}
+    if record.life is not None:
+        note["life"] = [record.life.boot, record.life.start]
     text = json.dumps(note, separators=(",", ":"), ensure_ascii=False)
     return text if len(text) <= NOTE_MAX_CHARS else ""
 
@@ -61,7 +63,17 @@ def record_from(fact: ContainerFact) -> Record | None:
         float(claimed_at),
         container_started=has_run,
         attempts=1,
+        life=_life_in(note),
     )
+
+
+def _life_in(note: dict[str, Any]) -> EngineLife | None:
+    """That of the engine when the container was started; from names that are wrong nothing follows."""
+    match note.get("life"):
+        case [str(boot), str(start)]:
+            return EngineLife(boot, start)
+        case _:
+            return None
 
 
 def _is_time(value: Any) -> bool:

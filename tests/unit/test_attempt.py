@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from agent.core.adoption import record_from
+from agent.core.container import LABEL_NOTE
 from agent.core.engine_models import ContainerExit, ContainerFact, ContainerStatus, EngineLife, ImagePull
 from agent.core.errors import ApiTrouble, DiskTrouble, EngineTrouble, JobGone, Unkillable
 from agent.core.intake import parse_job
@@ -104,6 +106,10 @@ def lab(tmp_path):
     lab = Lab(tmp_path)
     yield lab
     lab.book.close()
+
+
+def seen_fact(job_id):
+    return ContainerFact(NAME, ContainerStatus.RUNNING, job_id, "us", 1000.0)
 
 
 def in_thread(act):
@@ -277,12 +283,14 @@ def test_a_reboot_runs_it_again_whatever_it_said(lab):
 
 
 def test_it_writes_down_the_life_before_it_starts_the_container(lab):
-    """A power cut right after the start must not hide the reboot."""
+    """A power cut right after the start must not hide the reboot, even if it takes the journal along."""
     seen = []
     ensure_started = lab.engine.ensure_started
     lab.engine.ensure_started = lambda plan: (seen.extend(lab.book.active()), ensure_started(plan))[1]
     lab.resume().run()
     assert [(one.life, one.container_started, one.attempts) for one in seen] == [(NEW, False, 0)]
+    note = dict(lab.engine.plans[NAME].labels)[LABEL_NOTE]
+    assert record_from(replace(seen_fact(7), job_note=note)).life == NEW
 
 
 def test_it_is_given_back_after_so_many_attempts(lab):

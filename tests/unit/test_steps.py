@@ -182,6 +182,22 @@ def test_a_verdict_that_got_lost_is_said(api):
     assert api.verdicts(7) == [(Word.FINISHED, "")]
 
 
+@pytest.mark.parametrize("state", [Word.QUEUED, Word.FINISHED, Word.ERROR])
+def test_a_job_that_is_queued_or_over_is_not_given_back(api, state):
+    """It timed out meanwhile, or was done elsewhere: `queued` would bring it back to life."""
+    api.states[7] = state
+    report(api, 7, Verdict.RETURNED, "why")
+    assert api.said == []
+
+
+@pytest.mark.parametrize("state", [Word.PULLED, Word.PREPROCESSING, Word.RUNNING, Word.POSTPROCESSING])
+def test_a_job_under_way_is_given_back_with_the_reason(api, state):
+    """Whatever was said of it last."""
+    api.states[7] = state
+    report(api, 7, Verdict.RETURNED, "why")
+    assert api.said == [(7, Word.QUEUED, "why")]
+
+
 def test_nothing_is_said_of_a_job_that_is_gone(api):
     """GONE is for the journal only; a 404 is passed on."""
     report(api, 7, Verdict.GONE, "")

@@ -7,7 +7,7 @@ import pytest
 
 from agent.core.adoption import NOTE_MAX_CHARS, Fate, fate_of, may_hold_the_gpu, note_of, record_from
 from agent.core.container import Limits, labels_of, plan_container, with_note
-from agent.core.engine_models import ContainerFact, ContainerStatus
+from agent.core.engine_models import ContainerFact, ContainerStatus, EngineLife
 from agent.core.intake import parse_job
 from agent.core.models import Outcome, Phase, Record, Slot, Verdict, Word
 
@@ -55,6 +55,15 @@ def test_no_label_for_what_does_not_fit():
 
 def changed(**fields):
     return json.dumps(json.loads(NOTE) | fields)
+
+
+def test_the_life_of_the_engine_is_told_too():
+    """A power cut may take the journal along: whoever adopts what it ended knows that the machine did it."""
+    life = EngineLife("boot-1", "start-1")
+    assert record_from(fact(note_of(replace(RECORD, life=life)))).life == life
+    for odd in (None, "boot-1", ["boot-1"], ["boot-1", 1], {"boot": "x"}):
+        note = json.dumps(json.loads(NOTE) | {"life": odd})
+        assert record_from(fact(note)).life is None
 
 
 @pytest.mark.parametrize(
