@@ -6,18 +6,20 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from agent import __version__
 from agent.adapters.control import ControlServer
 from agent.adapters.disks import Disks
 from agent.adapters.docker_engine import DockerEngine
+from agent.adapters.inhibitor import LogindInhibitor
 from agent.adapters.job_folder import LocalJobFolder
 from agent.adapters.job_folder_list import list_job_folders
 from agent.adapters.journal import SqliteJournal
 from agent.adapters.nvidia import GpuUse
 from agent.adapters.progress import progress_for
-from agent.adapters.state_dir import hold_state_dir
+from agent.adapters.state_dir import hold_jobs_dir, hold_state_dir
 from agent.adapters.transfer import HttpTransfer
 from agent.cli.connect import Connection
 from agent.cli.meaning import Rereading, machine_of, options_of, policy_of, slots_for
@@ -48,6 +50,7 @@ def run_agent(
     )
     with (
         hold_state_dir(settings.state_dir),
+        hold_jobs_dir(settings.path_host_base) as has_folders,
         closing(SqliteJournal(settings.state_dir / "agent.db")) as journal,
         closing(transfer),
         closing(
@@ -56,7 +59,6 @@ def run_agent(
         WakeUp() as wake,
     ):
         heard = HeardApi(connection.api)
-        disks = Disks({"the journal": settings.state_dir, "jobs": settings.path_host_base}, engine)
         tools = Tools(
             heard,
             transfer,
@@ -65,11 +67,8 @@ def run_agent(
             lambda job_id: LocalJobFolder(settings.path_host_base, job_id),
             progress_for(sys.stderr, json_lines=arguments.json_logs),
             policy_of(settings),
-            gpu_use=GpuUse(),
-            free_bytes=disks.least_free_bytes,
-            rooms=disks.rooms,
-            folders=lambda: list_job_folders(settings.path_host_base),
         )
+        tools = with_machine(tools, settings, may_remove_folders=has_folders)
         machine = machine_of(settings)
         station = station_of(settings, connection, service, heard, Rereading(arguments, settings, machine))
         heartbeat = Heartbeat(heard, settings.timeout_status)
@@ -77,6 +76,21 @@ def run_agent(
         daemon = Daemon(tools, heartbeat, slots, options, Stop(), station)
         with ControlServer(control_path(settings), Desk(daemon, journal, engine)):
             return daemon.run(wake)
+
+
+def with_machine(tools: Tools, settings: Settings, *, may_remove_folders: bool) -> Tools:
+    """The tools that know this machine: its GPUs, its way down, its disks and what is left over there."""
+    jobs = settings.path_host_base
+    disks = Disks({"the journal": settings.state_dir, "jobs": jobs}, tools.engine)
+    folders = (lambda: list_job_folders(jobs)) if may_remove_folders else frozenset
+    return replace(
+        tools,
+        inhibit=LogindInhibitor(),
+        gpu_use=GpuUse(),
+        free_bytes=disks.least_free_bytes,
+        rooms=disks.rooms,
+        folders=folders,
+    )
 
 
 def station_of(
