@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Any, Literal, Protocol, TextIO
 from urllib.parse import quote, quote_plus
 
@@ -173,6 +174,7 @@ def set_up_logging(
     logging.getLogger("agent").setLevel(level.upper())
     logging.captureWarnings(capture=True)
     threading.excepthook = _log_uncaught
+    sys.excepthook = _log_last
 
 
 def _log_uncaught(hook: threading.ExceptHookArgs) -> None:
@@ -182,3 +184,8 @@ def _log_uncaught(hook: threading.ExceptHookArgs) -> None:
     name = hook.thread.name if hook.thread else "unknown"
     exc_info = (hook.exc_type, hook.exc_value, hook.exc_traceback)
     logging.getLogger(__name__).error("The thread %s ended by an error.", name, exc_info=exc_info)
+
+
+def _log_last(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The main thread's end by an error that no door caught, in place of a bare traceback too."""
+    logging.getLogger(__name__).critical("Ended by an error.", exc_info=(kind, error, trace))

@@ -12,10 +12,12 @@ from agent.adapters.console import format_for, set_up_logging
 from agent.adapters.journald import JournaldHandler
 from agent.adapters.systemd import service_manager
 from agent.cli.build import run_agent
-from agent.cli.connect import account_of, connect, log_in, read, secrets_of
+from agent.cli.connect import Connection, account_of, connect, log_in, read, secrets_of
 from agent.cli.exits import Exit
-from agent.core.errors import HostTrouble
+from agent.core.errors import AgentError, HostTrouble
 from agent.ports import Tokens
+from agent.ports_host import ServiceManager
+from agent.settings import Settings
 from agent.station import Ending
 
 log = logging.getLogger(__name__)
@@ -36,12 +38,27 @@ def run(arguments: Namespace) -> int:
     with connection.api, closing(service_manager(os.environ)) as service:
         if not service.is_there:  # a service is ready before anybody has answered; a refusal is then shown
             _log_in_early(connection.tokens)
-        ending = run_agent(settings, connection, arguments, service)
+        ending = _live(settings, connection, arguments, service)
     match ending:
         case Ending.STOPPED:
             return Exit.OK
         case Ending.DRAINED:
             return Exit.DRAINED
+
+
+def _live(
+    settings: Settings, connection: Connection, arguments: Namespace, service: ServiceManager
+) -> Ending:
+    """The agent's life; an end that nobody thought of is in the log with all that helps to find out why."""
+    try:
+        return run_agent(settings, connection, arguments, service)
+    except (AgentError, KeyboardInterrupt):
+        raise
+    except Exception:
+        log.critical(
+            "The agent ends by an error; containers run on, the next start adopts them.", exc_info=True
+        )
+        raise
 
 
 def _log_in_early(tokens: Tokens) -> None:

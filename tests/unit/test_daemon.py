@@ -4,6 +4,9 @@ import os
 import signal
 import threading
 
+import pytest
+
+from agent.core.engine_models import ContainerStatus
 from agent.core.errors import ApiTrouble, EngineTrouble
 from agent.core.intake import parse_job, record_of
 from agent.core.models import Phase, Slot, Word
@@ -11,9 +14,10 @@ from agent.daemon import Daemon
 from agent.heartbeat import Heartbeat
 from agent.leftovers import SWEEP_EVERY_S
 from agent.looking import Options
+from agent.station import Ending
 from agent.wakeup import WakeUp
 from tests.fakes.engine import Script
-from tests.fakes.waiting import wait_until
+from tests.fakes.waiting import LONG_S, wait_until
 from tests.unit.world import LOOK_S, SLOT, let_jobs_end, spec
 
 
@@ -209,3 +213,50 @@ def test_a_ring_after_the_end_reaches_nobody():
     wake.ring()
     with os.fdopen(read_end, "rb", buffering=0) as other, os.fdopen(write_end, "wb"):
         assert other.read(1) is None
+
+
+def test_an_error_in_the_main_thread_detaches(world, journal, monkeypatch):
+    """It goes up, to end the process; containers run on, their jobs are in the journal."""
+    world.engine.scripts[7] = Script(None)
+    heartbeat = Heartbeat(world.heard, 30.0)
+    daemon = Daemon(world.tools(journal), heartbeat, (SLOT,), Options(LOOK_S), world.stop, world.station())
+    tick = daemon.tick
+
+    def fail(now):
+        if world.engine.starts["decode-job-7"]:
+            raise ZeroDivisionError
+        tick(now)
+        wait_until(lambda: world.engine.starts["decode-job-7"])
+        return 0.0
+
+    monkeypatch.setattr(daemon, "tick", fail)
+    with WakeUp() as wake, pytest.raises(ZeroDivisionError):
+        daemon.run(wake)
+    assert [record.phase for record in journal.active()] == [Phase.RUNNING]
+    assert world.engine.look("decode-job-7").status is ContainerStatus.RUNNING
+    assert not any(thread.name.startswith(("job-", "heartbeat")) for thread in threading.enumerate())
+
+
+def test_a_signal_while_docker_is_asked_ends_the_look(world, journal, monkeypatch):
+    """Docker may answer slowly; then no job is claimed any more, which would hold up the stop."""
+    heartbeat = Heartbeat(world.heard, 30.0)
+    daemon = Daemon(world.tools(journal), heartbeat, (SLOT,), Options(LOOK_S), world.stop, world.station())
+    ask = world.engine.list_ours
+
+    def answer_late():
+        os.kill(os.getpid(), signal.SIGTERM)
+        return ask()
+
+    monkeypatch.setattr(world.engine, "list_ours", answer_late)
+    with WakeUp() as wake:
+        assert daemon.run(wake) is Ending.STOPPED
+    assert list(world.api.queue) == ["7"]
+
+
+def test_a_signal_that_was_seen_early_is_not_lost():
+    """The next sleep tells it, without waiting."""
+    with WakeUp() as wake:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.SIGTERM in wake.pending()
+        assert signal.SIGTERM in wake.sleep(LONG_S)
+        assert wake.pending() == frozenset()

@@ -22,13 +22,13 @@ def logged(capsys):
     """Leaves logging as it was; calling it gives what was written."""
     root, package = logging.getLogger(), logging.getLogger("agent")
     handlers, level, package_level = root.handlers[:], root.level, package.level
-    hook = threading.excepthook
+    hook, last_hook = threading.excepthook, sys.excepthook
     yield lambda: capsys.readouterr().err
     root.handlers[:] = handlers
     root.setLevel(level)
     package.setLevel(package_level)
     logging.captureWarnings(capture=False)
-    threading.excepthook = hook
+    threading.excepthook, sys.excepthook = hook, last_hook
 
 
 def fail(text):
@@ -218,6 +218,18 @@ def test_an_uncaught_error_of_a_thread_is_logged(logged):
     assert (said["level"], said["job_id"]) == ("error", 12)
     assert said["message"] == "Job 12: The thread job-12-transfer-1 ended by an error."
     assert "ValueError: [hidden]" in said["traceback"]
+
+
+def test_an_uncaught_error_of_the_main_thread_is_logged(logged):
+    """As any other line: with its level, without secrets."""
+    set_up_logging("journal", "info", ["s3cret"])
+    try:
+        fail("s3cret")
+    except ValueError as error:
+        sys.excepthook(ValueError, error, error.__traceback__)
+    said = logged().splitlines()
+    assert said[0] == "<2>Ended by an error."
+    assert said[-1] == "<2>    ValueError: [hidden]"
 
 
 @pytest.mark.parametrize("name", ["PASSWORD", "REFRESH_TOKEN", "RefreshToken", "IdToken", "x-amz-signature"])
