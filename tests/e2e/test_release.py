@@ -115,6 +115,7 @@ def test_a_slot_rests_and_comes_back(local_agent, local_mock, images, dockerd, s
 
     say("resume")
     wait_for(lambda: local_mock.job(second).status == "finished", "the next job")
+    wait_for(lambda: not status(local_agent).jobs, "its end")
     assert "Slot 0 takes jobs again: its self-test passed." in local_agent.log
     assert dockerd.docker("images", "--quiet", "--filter", "label=decode-agent.selftest") == ""
     assert dockerd.docker("ps", "--all", "--quiet") == ""
