@@ -132,7 +132,7 @@ class JournalFile:
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA foreign_keys = ON")
             schema.migrate(db, self._path)
-            _transact(db, schema.try_tables)
+            _transact(db, schema.check_tables)
         except sqlite3.Error as error:
             if self._is_damage(error, is_migrating=is_migrating):
                 raise schema.Damaged(str(error)) from error

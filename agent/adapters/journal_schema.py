@@ -1,7 +1,9 @@
 """The tables of the journal, and the way from an older schema to the newest; docs/state.md describes them."""
 
+import re
 import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 from agent.core.errors import ConfigError
@@ -37,7 +39,6 @@ _ADDITIONS = """
 CREATE TABLE IF NOT EXISTS lost (job_id INTEGER PRIMARY KEY, record TEXT NOT NULL, found_at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS agent (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL);
 """
-_TABLES = ("transitions", "jobs", "uploads", "history", "owner", "lost", "agent")
 _ADDED = {"lost", "agent"}
 _TOO_NEW = 1000  # no agent ever writes such a version: the header is damaged
 
@@ -61,11 +62,23 @@ def check_pages(db: sqlite3.Connection) -> None:
         raise Damaged(str(found and found[0]))
 
 
-def try_tables(db: sqlite3.Connection) -> None:
-    """Ask each table for something: one whose definition is damaged refuses. A header may forbid writing."""
-    for table in _TABLES:
-        db.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608  not from outside
+def check_tables(db: sqlite3.Connection) -> None:
+    """Raise `Damaged` if a definition is not what `migrate` makes it; a header may forbid writing.
+
+    A flipped bit in the name of a column or in a condition would otherwise show when it is used.
+    """
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as new:
+        migrate(new, Path(":memory:"))
+        wanted = _definitions_in(new)
+    if odd := wanted - _definitions_in(db):
+        raise Damaged(f"the definition of {min(odd)[0]} is not what it was")
     db.execute("DELETE FROM lost WHERE job_id < 0")
+
+
+def _definitions_in(db: sqlite3.Connection) -> set[tuple[str, str]]:
+    """Names and texts, without what versions of SQLite may write in one way or the other."""
+    rows = db.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
+    return {(str(name), re.sub(r"[\s\"'`]", "", str(sql)).lower()) for name, sql in rows}
 
 
 def _tables_of(db: sqlite3.Connection) -> set[str]:

@@ -261,9 +261,11 @@ def test_a_row_of_a_newer_agent_is_not_shown_in_the_log(whole, caplog):
 def test_columns_that_were_changed_are_mended(whole, caplog):
     """The record with its check sum is believed; the phases that may follow are those of the record."""
     with closing(sqlite3.connect(whole)) as db:
+        (trigger,) = db.execute("SELECT sql FROM sqlite_schema WHERE type = 'trigger'").fetchone()
         db.execute("DROP TRIGGER only_legal_phases")
         db.execute("UPDATE jobs SET phase = 'DONE' WHERE job_id = 30")
         db.execute("UPDATE jobs SET job_id = 131 WHERE job_id = 31")
+        db.execute(trigger)
         db.commit()
     with opened(whole) as journal:
         assert journal.active() == RECORDS
@@ -280,6 +282,16 @@ def test_a_word_of_the_owner_that_nobody_knows_is_trouble(whole):
         db.commit()
     with opened(whole) as journal, pytest.raises(DiskTrouble, match="odd word"):
         journal.mode()
+
+
+@pytest.mark.parametrize("change", [("job_id", "jpb_id"), ("one = 1", "one = 3"), ("NEW.phase", "NFW.phase")])
+def test_a_definition_that_was_changed_is_damage(whole, change):
+    """It would show when it is used: at a save, in the middle of a job."""
+    assert change[0].encode() in whole.read_bytes()
+    whole.write_bytes(whole.read_bytes().replace(*(text.encode() for text in change)))
+    with opened(whole) as journal:
+        assert aside_of(whole)
+        journal.save(record(99))
 
 
 @pytest.mark.parametrize("version", [0, 1001, -1])
