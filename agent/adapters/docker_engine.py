@@ -20,7 +20,7 @@ from agent.adapters.docker_engine_oom import OomWatch, sleep
 from agent.adapters.docker_engine_stream import Stream
 from agent.core import engine_faults as faults
 from agent.core.container import LABEL_JOB
-from agent.core.engine_api import cpu_s_of, create_body, fact_of, log_of, mark_of
+from agent.core.engine_api import cpu_s_of, create_body, fact_of, is_going, log_of, mark_of
 from agent.core.engine_models import (
     Activity,
     ContainerExit,
@@ -117,9 +117,11 @@ class DockerEngine:
                     raise
 
     def look(self, name: str) -> ContainerFact | None:
-        """What the engine knows of the container; None: nothing."""
+        """What the engine knows of the container; None: nothing, or that it is being removed."""
         with translated(f"looking at container {name}"), suppress(NotFound):
             details = self._client().inspect_container(name)
+            if is_going(details):
+                return None
             return replace(fact_of(details), age_s=machine.age_of(details) if self._is_local else None)
         return None
 
@@ -280,7 +282,7 @@ def _start_name_of(client: Any) -> str:
     """The id of the default network: each start of the daemon makes that anew, unless containers live on.
 
     See `initBridgeDriver` in https://github.com/moby/moby/blob/master/daemon/daemon_unix.go; seen with
-    Docker 20.10 in good order, after SIGKILL and with `live-restore`.
+    Docker 20.10 and 26.1 in good order, after SIGKILL and with `live-restore`.
     """
     with suppress(NotFound):  # the daemon may be told to have none
         return str(client.inspect_network(_DEFAULT_NETWORK)["Id"])

@@ -75,6 +75,14 @@ def _device_requests(gpu_uuids: tuple[str, ...]) -> list[dict[str, Any]]:
     return [{"DeviceIDs": list(gpu_uuids), "Capabilities": [["gpu"]]}] if gpu_uuids else []
 
 
+def is_going(details: Mapping[str, Any]) -> bool:
+    """Whether somebody is removing the container: its end is then no end of its own.
+
+    Docker says so from before it kills a running one until that is gone.
+    """
+    return (details.get("State") or {}).get("Status") == "removing"
+
+
 def fact_of(details: Mapping[str, Any]) -> ContainerFact:
     """What the answer to GET /containers/{name}/json says."""
     state = details.get("State") or {}

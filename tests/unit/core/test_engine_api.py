@@ -5,7 +5,16 @@ import json
 
 import pytest
 
-from agent.core.engine_api import create_body, fact_of, log_of, message_in, unix_time
+from agent.core.engine_api import (
+    cpu_s_of,
+    create_body,
+    fact_of,
+    is_going,
+    log_of,
+    mark_of,
+    message_in,
+    unix_time,
+)
 from agent.core.engine_models import ContainerExit, ContainerFact, ContainerPlan, ContainerStatus
 from agent.core.pull import pulled
 
@@ -205,3 +214,32 @@ def test_an_error_among_the_events_is_raised_as_judged():
 )
 def test_what_an_error_says(body, text):
     assert message_in(body) == text
+
+
+def test_a_container_that_somebody_removes_is_told_from_one_that_has_ended():
+    """Docker kills a running one on the way: that is not how the job ended."""
+    assert is_going({"State": {"Status": "removing"}})
+    for status in ("exited", "dead", "running", None):
+        assert not is_going({"State": {"Status": status}})
+    assert not is_going({})
+
+
+@pytest.mark.parametrize(
+    ("stats", "cpu_s"),
+    [
+        ({"cpu_stats": {"cpu_usage": {"total_usage": 2_500_000_000}}}, 2.5),
+        ({"cpu_stats": {"cpu_usage": {}}}, 0.0),
+        ({"cpu_stats": None}, 0.0),
+        ({}, 0.0),
+    ],
+)
+def test_the_cpu_that_a_container_has_used(stats, cpu_s):
+    assert cpu_s_of(stats) == cpu_s
+
+
+def test_lines_of_a_log_are_told_apart_by_their_times():
+    """However long they are, and whatever bytes they hold."""
+    first, second = b"2026-01-02T03:04:05.000000001Z a", b"2026-01-02T03:04:05.000000002Z a"
+    assert mark_of(first) != mark_of(second)
+    assert mark_of(first) == mark_of(first + b"\xff" * 1000)
+    assert mark_of(b"") == ""
