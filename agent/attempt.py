@@ -53,6 +53,7 @@ class Attempt:
         self._log = job_log
         self._record: Record
         self._seen: EngineLife | None = None
+        self._was_there = False
         self._least_free: int | None = None
         self._blame: str | None = None
 
@@ -100,6 +101,7 @@ class Attempt:
                 self._folder.remove()
                 return self._lost(record, "its container vanished: somebody removed it")
             case Move.START:
+                self._was_there = True
                 self._keep(replace(record, life=life))
             case Move.ADOPT:
                 self._log.info("Adopting its container %s.", plan.name)
@@ -142,6 +144,7 @@ class Attempt:
             tools.engine.info(),
             record.life,
             saw_running=self._seen is not None and self._seen == record.life,
+            was_there=self._was_there,
             ending=record.ending,
             has_gpu=bool(plan.gpu_uuids),
             free_bytes=self._least_free,
@@ -189,7 +192,7 @@ class Attempt:
         self._track.clear()
         self._track.began_at(fact.started_at)
         if fact.status in {ContainerStatus.RUNNING, ContainerStatus.PAUSED}:
-            self._seen = life
+            self._seen, self._was_there = life, True
         else:
             life = record.life or EngineLife()
         if not record.container_started:

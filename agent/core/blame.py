@@ -30,7 +30,8 @@ class Scene:
 
     `life`: that of the engine when the container was seen running last, None if nobody knows; `engine`: what
     it says of itself now. `saw_running`: this process saw the container run under `life`, and has waited for
-    its end since. `ending`: why the agent itself ended it. `free_bytes`: None where it cannot be known;
+    its end since. `was_there`: this process began the attempt or saw it run, so that it knows how full the
+    disk was. `ending`: why the agent itself ended it. `free_bytes`: None where it cannot be known;
     `min_free_bytes`: with less the disk counts as full.
     """
 
@@ -38,6 +39,7 @@ class Scene:
     engine: EngineInfo
     life: EngineLife | None = None
     saw_running: bool = False
+    was_there: bool = True
     ending: str = ""
     has_gpu: bool = False
     log_tail: str = ""
@@ -74,7 +76,8 @@ def _lost_gpu(scene: Scene, said: str) -> str:
 
 def _full_disk(scene: Scene, said: str) -> str:
     """A job may also fill its own /dev/shm or quota, so the machine's disk must really be full."""
-    if not scene.ended.code or DISK_FULL not in said or scene.free_bytes is None:
+    if not scene.ended.code or DISK_FULL not in said:
         return ""
-    is_full = scene.free_bytes < max(scene.min_free_bytes, FULL_FLOOR_BYTES)
-    return "the machine's disk was full" if is_full else ""
+    if scene.free_bytes is not None and scene.free_bytes < max(scene.min_free_bytes, FULL_FLOOR_BYTES):
+        return "the machine's disk was full"
+    return "" if scene.was_there else "the machine's disk may have been full while the agent was away"

@@ -324,13 +324,33 @@ FULL = b"OSError: [Errno 28] No space left on device\n"
 @pytest.mark.parametrize(("free_bytes", "is_machines"), [(0, True), (10**12, False)])
 def test_a_full_disk_runs_again(lab, free_bytes, is_machines):
     """Only if it is the machine's disk that is full."""
-    lab.put(Found.EXITED, 1)
-    lab.engine._logs[NAME] = FULL
+    runner = lab.resume(phase=Phase.RUNNING)
+    runs = iter([Script(1, log=FULL), Script(0)])
+    begin = lab.engine._start
+
+    def start(plan, fact):
+        lab.engine.scripts[7] = next(runs)
+        return begin(plan, fact)
+
+    lab.engine._start = start
     lab.free_bytes = free_bytes
-    lab.resume(phase=Phase.RUNNING, container_started=True, attempts=1, life=NEW).run()
+    runner.run()
     ((word, _),) = lab.api.verdicts(7)
     assert word is (Word.FINISHED if is_machines else Word.ERROR)
     assert len(lab.attempts) == (2 if is_machines else 1)
+
+
+@pytest.mark.parametrize(("code", "word"), [(0, Word.FINISHED), (9, Word.ERROR)])
+def test_a_disk_that_may_have_been_full_while_the_agent_was_away(lab, code, word):
+    """Nobody saw how full it was: the job runs again, and its end under our eyes is its own."""
+    lab.put(Found.EXITED, 9)
+    lab.engine._logs[NAME] = FULL
+    lab.engine.scripts[7] = Script(code, log=FULL)
+    lab.free_bytes = 10**12
+    lab.resume(phase=Phase.RUNNING, container_started=True, attempts=1, life=NEW).run()
+    assert [one for one, _ in lab.api.verdicts(7)] == [word]
+    assert lab.engine.starts[NAME] == 1
+    assert lab.attempts == [(0, "the machine's disk may have been full while the agent was away"), (0, "")]
 
 
 def test_a_disk_too_full_for_the_log_is_freed_of_what_fills_it(lab):

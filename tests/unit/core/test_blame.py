@@ -146,6 +146,15 @@ def test_a_full_disk(code, log, free, limit, is_machines):
     assert blame == ("the machine's disk was full" if is_machines else "")
 
 
+@pytest.mark.parametrize(
+    ("code", "log", "is_machines"), [(1, FULL_LOG, True), (1, "", False), (0, FULL_LOG, False)]
+)
+def test_a_disk_that_may_have_been_full(code, log, is_machines):
+    """Nobody was there to see, and it has room again: once more, and this time somebody looks."""
+    blame = blame_of(scene(code, log_tail=log, free_bytes=20 * GIB, was_there=False))
+    assert bool(blame) == is_machines
+
+
 def test_the_engine_may_say_it_too():
     """No log was written, for there was no room for it."""
     one = replace(scene(128, free_bytes=0), ended=ended(128, error="write /x: no space left on device"))
