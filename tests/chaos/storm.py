@@ -70,7 +70,6 @@ class StormRun:
         log_begins_at = len(self._station.agent.log)
         self._blow()
         self._fists.heal()
-        self._station.steer(Mode.TAKING)
         violations = self._settle()
         self._flush()
         violations += self._balance(self._station.agent.log[log_begins_at:])
@@ -111,10 +110,11 @@ class StormRun:
     def _settle(self) -> list[str]:
         """Wait until the agent has nothing to do; a sentence if it never comes to that."""
         deadline = time.monotonic() + SETTLE_S
-        looks = 0
+        is_taking, looks = False, 0
         while looks < _IDLE_LOOKS:
             self._station.start()  # one that ended by itself is on record
-            looks = looks + 1 if self._is_idle() else 0
+            is_taking = is_taking or self._station.steer(Mode.TAKING)
+            looks = looks + 1 if is_taking and self._is_idle() else 0
             if time.monotonic() > deadline:
                 return [f"the agent was not idle after {SETTLE_S:.0f} s: {self._doing()}"]
             time.sleep(_LOOK_S)
