@@ -361,6 +361,16 @@ def test_a_half_started_container_makes_room(server, engine):
     assert "/v1.41/containers/decode-job-7?v=True&link=False&force=True" in server.asked
 
 
+def test_a_container_that_is_being_removed_is_gone_already(server, engine):
+    """Docker kills it on the way: nobody is to take that for its end."""
+    server.answers["/json"] = ok(RUNNING)
+    assert engine.look("decode-job-7") is not None
+    server.answers["/json"] = ok(RUNNING.replace(b'"running"', b'"removing"'))
+    assert engine.look("decode-job-7") is None
+    with pytest.raises(EngineTrouble, match="there is no container decode-job-7"):
+        engine.wait("decode-job-7", timeout_s=LONG_S, stop=Stop())
+
+
 def test_a_wait_whose_stream_ends_for_nothing_goes_on(server, engine):
     """As when dockerd restarts with live-restore: the container runs, inspect says so."""
     server.answers["/wait"] = STREAM + b"0\r\n\r\n"
