@@ -12,7 +12,7 @@ from agent.core.health import SignOfLife
 from agent.core.joblog import JobLog
 from agent.core.models import Phase, Record, Slot
 from agent.core.retry import Backoff, delay_of
-from agent.core.status import JobStatus
+from agent.core.status import JobStatus, is_delivering
 from agent.core.stopping import Stop
 from agent.heartbeat import Heartbeat
 from agent.ports import Journal
@@ -176,6 +176,10 @@ class Crew:
         tracks = {one.record.job_id: one.track for one in self._fallen.values()}
         tracks |= {member.job_id: member.track for member in self._members.values()}
         return tuple(track.status() for track in tracks.values())
+
+    def is_delivering(self) -> bool:
+        """Whether outputs are on their way out."""
+        return any(map(is_delivering, self.statuses()))
 
     def detach(self, deadline: float) -> None:
         """Wait for the threads to return; who hangs on the network is left: each record is saved."""

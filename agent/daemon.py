@@ -19,6 +19,7 @@ from agent.core.models import Job, Record, RefusedJob, Slot
 from agent.core.status import AgentStatus, Mode, line_of
 from agent.core.stopping import Stop
 from agent.crew import Crew
+from agent.delivery import STOP_S, let_deliver
 from agent.heartbeat import Heartbeat
 from agent.leftovers import Leftovers
 from agent.looking import Looking, Options
@@ -36,7 +37,6 @@ DETACH_S = 5.0
 """So long does a stop wait for job threads: being killed anywhere is harmless, being slow to stop is not."""
 
 START_S = 60.0
-STOP_S = 30.0
 STATUS_EVERY_S = 10.0
 """`API 12 s ago` is told anew so often, while there is somebody to be told."""
 
@@ -90,6 +90,7 @@ class Daemon:
                 self.feed()
                 self._tell()
                 if self._is_stopped_by(wake.sleep(self._sleep_s(next_at))):
+                    let_deliver(self._crew, self._station, wake, self._stops, self.feed)
                     break
         except Stopped:
             self._is_stopped_by(self._signals())

@@ -36,6 +36,7 @@ class Station:
     """Who started the agent, and what is told of it.
 
     `reread` reads the settings again, raising `ConfigError`. `hangup_stops`: SIGHUP is a terminal's end.
+    `is_going_down`: the stop is the machine's, not the service's alone.
     `self_test` proves that a slot can run jobs again, `test_pace` says how long it is waited for.
     """
 
@@ -47,6 +48,7 @@ class Station:
     account: str = ""
     free_bytes: Callable[[], int | None] = lambda: None
     hangup_stops: bool = False
+    is_going_down: Callable[[], bool] = lambda: False
     self_test: SelfTest = lambda _slot: None
     test_pace: Backoff = TEST_PACE
 

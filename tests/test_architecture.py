@@ -40,6 +40,7 @@ MAY_IMPORT = {
     "resting": _BASE,
     "crew": _BASE | {"heartbeat", "runner", "toolbox", "track"},
     "looking": _BASE | {"steps", "leftovers", "toolbox"},
+    "delivery": _BASE | {"crew", "station", "wakeup"},
     "station": _BASE | {"heard", "looking", "toolbox"},
     "daemon": _BASE
     | {
@@ -52,6 +53,7 @@ MAY_IMPORT = {
         "wakeup",
         "wishes",
         "crew",
+        "delivery",
         "looking",
         "resting",
         "station",

@@ -1,6 +1,7 @@
 """What systemd knows of a unit, and programs run under a unit's conditions."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from agent.core.errors import HostTrouble
 from agent.core.wire import one_line
 
 _BOOTED = Path("/run/systemd/system")  # sd_booted(3)
+_STATE_S = 5.0
 _TRIES = 20
 _MORE_S = 10.0  # systemd ends a trial itself, we only see to it that it does
 
@@ -17,6 +19,13 @@ _MORE_S = 10.0  # systemd ends a trial itself, we only see to it that it does
 def is_booted(mark: Path = _BOOTED) -> bool:
     """Whether systemd is in charge of this machine."""
     return mark.is_dir()
+
+
+def is_going_down() -> bool:
+    """Whether the whole machine is being shut down or restarted; no where nobody can say."""
+    with suppress(HostTrouble):
+        return is_booted() and run(["systemctl", "is-system-running"], _STATE_S).out.strip() == "stopping"
+    return False
 
 
 def show_unit(unit: str, properties: Sequence[str]) -> str:

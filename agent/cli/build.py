@@ -13,6 +13,7 @@ from agent import __version__
 from agent.adapters.control import ControlServer
 from agent.adapters.disks import Disks
 from agent.adapters.docker_engine import DockerEngine
+from agent.adapters.host_systemd import is_going_down
 from agent.adapters.inhibitor import LogindInhibitor
 from agent.adapters.job_folder import LocalJobFolder
 from agent.adapters.job_folder_list import list_job_folders
@@ -110,6 +111,7 @@ def station_of(
         account=connection.account.username or "",
         free_bytes=lambda: free_bytes_at(settings.path_host_base),
         hangup_stops=has_terminal(),
+        is_going_down=is_going_down,
         self_test=SlotTrial(settings.docker_host, settings.path_host_base),
     )
 

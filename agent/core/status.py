@@ -119,6 +119,11 @@ def health_of(status: AgentStatus) -> Health:
     return Health.DEGRADED if is_hindered else Health.RUNNING
 
 
+def is_delivering(job: JobStatus) -> bool:
+    """Whether the job's outputs and verdict are on their way out, and nothing is in the way of that."""
+    return job.phase in {Phase.STAGING_OUT, Phase.REPORTING} and job.trouble is None
+
+
 def troubles_of(before: Mapping[K, Trouble], found: Mapping[K, str], now: float) -> dict[K, Trouble]:
     """What is in the way now, by its kind: what goes on has the `since` it had, whatever its text."""
     return {

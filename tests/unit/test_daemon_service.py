@@ -5,14 +5,16 @@ import signal
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from agent import delivery
 from agent.core.engine_models import ImagePull
 from agent.core.errors import ApiTrouble, ConfigError
 from agent.core.health import BEAT_LIMIT_S, JOB_LIMIT_S
 from agent.core.intake import parse_job, record_of
-from agent.core.models import Phase, Slot
+from agent.core.models import Phase, Slot, Word
 from agent.core.status import Health, Mode, health_of
 from agent.daemon import Daemon
 from agent.heartbeat import Heartbeat
@@ -20,7 +22,7 @@ from agent.looking import Options
 from agent.station import Ending, Renewed
 from agent.wakeup import WakeUp
 from tests.fakes.engine import Script
-from tests.fakes.waiting import wait_until
+from tests.fakes.waiting import LONG_S, wait_until
 from tests.unit.world import LOOK_S, SLOT, FakeService, let_jobs_end, spec
 
 NAME = "decode-job-7"
@@ -327,3 +329,73 @@ def test_sighup_ends_what_a_terminal_started(world, journal):
         then(lambda: world.engine.starts[NAME], lambda _: os.kill(os.getpid(), signal.SIGHUP))
     assert world.ending is Ending.STOPPED
     assert [record.phase for record in journal.active()] == [Phase.RUNNING]
+
+
+@pytest.fixture
+def upload(world, monkeypatch):
+    """Job 7's upload: `.began`, and `.end` lets it end."""
+    began, end = threading.Event(), threading.Event()
+    world.engine.scripts[7] = Script(0, writes={"output/a": b"a"})
+    push = world.api.upload_request
+
+    def push_late(*args):
+        began.set()
+        end.wait(LONG_S)
+        return push(*args)
+
+    monkeypatch.setattr(world.api, "upload_request", push_late)
+    yield SimpleNamespace(began=began, end=end)
+    end.set()
+
+
+def test_a_machine_that_goes_down_waits_for_an_upload(world, journal, service, upload):
+    """The network still works: it is delivered and said, with the time that this takes asked for."""
+    waits = "status The machine goes down; waiting for an upload"
+    with living(world, journal, is_going_down=lambda: True) as then:
+        then(upload.began.is_set, stop)
+        then(lambda: waits in service.said, lambda _: upload.end.set())
+    assert world.api.verdicts(7) == [(Word.FINISHED, "")]
+    assert journal.active() == []
+    assert service.said[service.said.index(waits) + 1] == "extend 60"
+
+
+def test_a_service_that_is_stopped_does_not(world, journal, service, upload):
+    """The next start goes on with the upload."""
+    with living(world, journal) as then:
+        then(upload.began.is_set, stop)
+        then(world.stop.is_set, lambda _: upload.end.set())
+    assert world.api.verdicts(7) == []
+    assert [record.phase for record in journal.active()] == [Phase.STAGING_OUT]
+    assert not any("goes down" in line for line in service.said)
+
+
+def test_a_machine_that_goes_down_does_not_wait_for_a_container(world, journal, service):
+    """It may run for days; and nobody asks how the machine is."""
+    asked = []
+    with living(world, journal, is_going_down=lambda: asked.append(1) or True) as then:
+        then(lambda: world.engine.starts[NAME], stop)
+    assert asked == []
+    assert [record.phase for record in journal.active()] == [Phase.RUNNING]
+    assert not any("goes down" in line for line in service.said)
+
+
+@pytest.mark.parametrize("why", ["bound", "signal", "trouble"])
+def test_a_machine_does_not_wait_for_ever(world, journal, service, upload, monkeypatch, why):
+    """The bound is over, the signal comes again, or something is in the way of the upload."""
+    if why == "bound":
+        monkeypatch.setattr(delivery, "DELIVERY_S", 0.2)
+    waits = "status The machine goes down; waiting for an upload"
+    with living(world, journal, is_going_down=lambda: True) as then:
+        then(upload.began.is_set, stop)
+        if why == "signal":
+            then(lambda: waits in service.said, stop)
+        if why == "trouble":
+            then(lambda: waits in service.said, lambda daemon: hinder(daemon, "the storage is away"))
+        then(world.stop.is_set, lambda _: upload.end.set())
+    assert world.api.verdicts(7) == []
+    assert [record.phase for record in journal.active()] == [Phase.STAGING_OUT]
+
+
+def hinder(daemon, text):
+    for member in daemon._crew._members.values():
+        member.track.hinder(text)
