@@ -65,6 +65,7 @@ FAULTS: dict[BlowKind, tuple[dict[str, object], ...]] = {
         },
     ),
 }
+_AIM_S = 1.5
 _AT_BYTES = {BlowKind.STORAGE_CUT, BlowKind.STORAGE_STALLS}
 
 
@@ -183,11 +184,15 @@ class Fists:
         return ""
 
     def _hit_container(self, draw: float, hit: Callable[[str], bool]) -> str | None:
-        running = [one for one in self._station.lab.ledger.running() if one[0] in self._jobs]
-        while running:
-            _, container = running.pop(int(draw * len(running)))
-            if hit(container):
-                return container
+        """A container that runs now, or begins to within a moment."""
+        deadline = time.monotonic() + _AIM_S
+        while time.monotonic() < deadline:
+            running = [one for one in self._station.lab.ledger.running() if one[0] in self._jobs]
+            while running:
+                _, container = running.pop(int(draw * len(running)))
+                if hit(container):
+                    return container
+            time.sleep(0.05)
         return None
 
     def _delete(self, draw: float) -> str | None:

@@ -145,7 +145,7 @@ def plan_storm(seed: int, number: int) -> Storm:
     names = list(FLAVOURS)
     flavour = names[(number + random.Random(seed).randrange(len(names))) % len(names)]
     jobs = tuple(_plan_job(draw, number, at) for at in range(draw.randint(10, 14)))
-    kinds = [BlowKind.KILL_AGENT] * draw.randint(2, 3) + [BlowKind.KILL_CONTAINER] * draw.randint(2, 4)
+    kinds = [BlowKind.KILL_AGENT] * draw.randint(3, 4) + [BlowKind.KILL_CONTAINER] * draw.randint(3, 4)
     kinds += [FLAVOURS[flavour][0]]
     kinds += [draw.choice(FLAVOURS[flavour]) for _ in range(draw.randint(2, 4))]
     if flavour in {"engine", "all"}:
