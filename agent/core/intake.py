@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from agent.core.models import Job, JobSpec, Outcome, Phase, Record, RefusedJob, Slot, Verdict
+from agent.core.paths import shown
 
 _JOB_ID = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 
@@ -20,7 +21,7 @@ def parse_job(key: str, raw: Any) -> Job | RefusedJob:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "the whole spec"
-        return RefusedJob(int(key), key, f"malformed job spec: {field[:200]}: {first['msg']}")
+        return RefusedJob(int(key), key, f"malformed job spec: {shown(field)[1:-1]}: {first['msg']}")
     if field := _field_not_unicode(spec.model_dump()):
         return RefusedJob(int(key), key, f"malformed job spec: {field}: not valid Unicode")
     return Job(int(key), spec)

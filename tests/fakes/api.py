@@ -58,7 +58,7 @@ class FakeApi:
     def download_request(self, file_id: str) -> FileRequest:
         """The file's id serves as its URL."""
         if file_id not in self.files:
-            raise JobFailed(f"{file_id} is missing")
+            raise JobFailed(f"{file_id!r} is missing")
         return FileRequest(method="get", url=file_id)
 
     def upload_request(self, job_id: int, kind: UploadKind, base_path: str) -> FileRequest:
