@@ -60,8 +60,8 @@ class JournalFile:
                 done = self._with_room(lambda: _transact(db, work))
             except sqlite3.IntegrityError as error:
                 raise ValueError(f"the journal refused it: {error}") from error
-            except sqlite3.Error as error:
-                if _code_of(error) in _DAMAGED:
+            except (sqlite3.Error, UnicodeDecodeError) as error:
+                if isinstance(error, UnicodeDecodeError) or _code_of(error) in _DAMAGED:
                     self._begin_anew(error)
                 raise DiskTrouble(f"cannot write {self._path}: {error}") from error
             self._ballast.restore()
@@ -82,7 +82,7 @@ class JournalFile:
                 raise
         return act()
 
-    def _begin_anew(self, why: sqlite3.Error) -> None:
+    def _begin_anew(self, why: Exception) -> None:
         if self._db is not None:
             self._db.close()
         self._db = None  # until there is a new one
@@ -133,6 +133,8 @@ class JournalFile:
             db.execute("PRAGMA foreign_keys = ON")
             schema.migrate(db, self._path)
             _transact(db, schema.check_tables)
+        except UnicodeDecodeError as error:  # Python's, of SQLite's text about it
+            raise schema.Damaged("it holds names that are no text") from error
         except sqlite3.Error as error:
             if self._is_damage(error, is_migrating=is_migrating):
                 raise schema.Damaged(str(error)) from error
@@ -209,7 +211,7 @@ def _mode_in(broken: Path) -> str:
 def _rows_in(broken: Path, query: str) -> Iterator[tuple[object, ...]]:
     """What a damaged database answers until it fails."""
     with (
-        suppress(sqlite3.Error),
+        suppress(sqlite3.Error, UnicodeDecodeError),
         closing(sqlite3.connect(f"file:{quote(str(broken.absolute()))}?mode=ro", uri=True)) as db,
     ):
         yield from db.execute(query)

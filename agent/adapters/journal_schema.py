@@ -56,8 +56,8 @@ def check_ours(db: sqlite3.Connection) -> None:
 
 
 def check_pages(db: sqlite3.Connection) -> None:
-    """Raise `Damaged` if the pages of the database do not fit together."""
-    found = db.execute("PRAGMA quick_check(1)").fetchone()
+    """Raise `Damaged` if the pages of the database, or an index and its table, do not fit together."""
+    found = db.execute("PRAGMA integrity_check(1)").fetchone()
     if found is None or found[0] != "ok":
         raise Damaged(str(found and found[0]))
 
