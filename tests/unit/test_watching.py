@@ -199,9 +199,11 @@ def test_an_outage_is_sat_out(scene, caplog):
 
 
 @pytest.mark.parametrize("how", ["vanished", "never ran"])
-def test_a_container_that_is_lost_is_trouble(scene, how):
-    """Docker was restarted and it is not there, or not any more what it was: others decide."""
+def test_a_container_that_is_lost_is_trouble(scene, monkeypatch, how):
+    """Docker was restarted and it is not there, or not any more what it was: others decide, at once."""
     one = scene().start()
+    look, looks = one.engine.look, []
+    monkeypatch.setattr(one.engine, "look", lambda name: (looks.append(name), look(name))[1])
     wait_until(lambda: one.engine._changed._waiters)
     if how == "vanished":
         one.engine.vanish(NAME)
@@ -210,6 +212,7 @@ def test_a_container_that_is_lost_is_trouble(scene, how):
             one.engine.set_status(NAME, ContainerStatus.CREATED)
             one.engine._changed.notify_all()
     assert isinstance(one.end(), EngineTrouble)
+    assert len(looks) == 1
 
 
 def test_trouble_that_is_no_outage_goes_up(scene, monkeypatch):

@@ -367,6 +367,7 @@ def test_a_container_that_is_being_removed_is_gone_already(server, engine):
     assert engine.look("decode-job-7") is not None
     server.answers["/json"] = ok(RUNNING.replace(b'"running"', b'"removing"'))
     assert engine.look("decode-job-7") is None
+    server.answers["/wait"] = ok(b"{}")
     with pytest.raises(EngineTrouble, match="there is no container decode-job-7"):
         engine.wait("decode-job-7", timeout_s=LONG_S, stop=Stop())
 
