@@ -7,6 +7,7 @@ import grp
 import os
 import pwd
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,6 +26,8 @@ from agent.core.errors import HostTrouble
 _NVIDIA = "0x10de"
 _DISPLAY = "0x03"
 _SHELL = "/bin/sh"
+_TRIAL = "decode-agent-trial-"
+_LEFT_OVER_S = 600
 _WHOLE_S = 1.0  # what the header Date leaves out
 
 
@@ -149,11 +152,23 @@ def nearest(folder: Path) -> Path:
 @contextmanager
 def trial_folder(folder: Path) -> Iterator[Path]:
     """A folder below that is gone when the block ends. Raises `HostTrouble`."""
+    place = nearest(folder)
     try:
-        with tempfile.TemporaryDirectory(prefix="doctor-", dir=nearest(folder)) as made:
+        _remove_left_overs(place)
+        with tempfile.TemporaryDirectory(prefix=_TRIAL, dir=place) as made:
             yield Path(made)
     except OSError as error:
         raise HostTrouble(f"no folder can be made in {nearest(folder)}: {error.strerror}") from error
+
+
+def _remove_left_overs(place: Path) -> None:
+    """Those of a trial that was killed; younger ones may be of one that is at work."""
+    before = time.time() - _LEFT_OVER_S
+    for path in place.glob(f"{_TRIAL}*"):
+        with suppress(OSError):
+            fact = path.lstat()
+            if fact.st_mtime < before and fact.st_uid == os.geteuid():
+                shutil.rmtree(path)
 
 
 def flaws_of(folder: Path) -> tuple[str, ...]:

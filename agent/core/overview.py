@@ -87,7 +87,7 @@ def loss_text(job: JobStatus, now: float) -> str:
     """What is given up with the job, if it is given back now."""
     if not may_be_given_back(job):
         return f"Job {job.job_id} is {doing_text(job, now)}: its container has ended, it is left to that."
-    lost = f"Job {job.job_id} was claimed {_ago(job.claimed_at, now)} ago and is {doing_text(job, now)}"
+    lost = f"Job {job.job_id} was claimed {_ago(job.claimed_at, now)} ago, {doing_text(job, now)}"
     image = f" ({one_line(job.image, _IMAGE_MAX_CHARS)})" if job.image else ""
     return f"{lost}{image}: all of that is lost, it starts anew elsewhere."
 

@@ -116,6 +116,23 @@ def test_a_trial_folder_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_a_killed_trial_left_is_removed(tmp_path):
+    """Once it is old: a young one may be at work; nothing else is touched."""
+    forgotten = host.trial_folder(tmp_path)
+    left = forgotten.__enter__()
+    (left / "out").touch()
+    other = tmp_path / "doctor-smith"
+    other.mkdir()
+    with host.trial_folder(tmp_path):
+        assert left.exists()
+    for path in (left, other):
+        os.utime(path, (0, 0))
+    with host.trial_folder(tmp_path):
+        assert not left.exists()
+    assert list(tmp_path.iterdir()) == [other]
+    forgotten.gen.close()
+
+
 def test_a_trial_folder_where_none_can_be():
     """It is trouble, told with the folder."""
     with pytest.raises(HostTrouble, match="no folder can be made in /proc"), host.trial_folder(Path("/proc")):

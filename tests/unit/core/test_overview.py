@@ -6,7 +6,14 @@ from dataclasses import replace
 import pytest
 
 from agent.core.models import Phase
-from agent.core.overview import doing_text, jobs_table, overview_of, wish_text
+from agent.core.overview import (
+    doing_text,
+    jobs_table,
+    loss_text,
+    may_be_given_back,
+    overview_of,
+    wish_text,
+)
 from agent.core.status import AgentStatus, JobStatus, Mode, PastJob, Trouble
 
 NOON = time.mktime((2026, 3, 4, 12, 0, 0, 0, 0, -1))
@@ -170,3 +177,40 @@ def test_the_table_fits_the_terminal():
     assert max(map(len, lines)) == 60
     assert lines[1].endswith("…")
     assert jobs_table([], NOON) == ["JOB  VERDICT  ENDED  TOOK  EXIT  IMAGE  REASON"]
+
+
+def test_a_slot_that_rests_among_others():
+    """Jobs are taken, but not on it: it stands under what is in the way."""
+    rests = Trouble(
+        "slot 0 rests: 3 attempts in a row failed by this machine's fault, the last: x", NOON - 60
+    )
+    lines = overview_of(replace(IDLE, jobs=(replace(JOB, slot=1),), troubles=(rests,)), NOON)
+    assert lines[0].startswith("decode-agent 1.0 is degraded")
+    assert lines[-2:] == ["in the way", f"  {rests.text} (since 11:59)"]
+    lines = overview_of(replace(IDLE, gates=(rests,), troubles=(rests,)), NOON)
+    assert lines[-2:] == ["no job is taken now", f"  {rests.text} (since 11:59)"]
+
+
+def test_a_container_that_cannot_be_removed():
+    """Its slot is kept until it is gone; it is said what hangs and since when."""
+    stuck = Trouble("container decode-job-7 runs on after SIGKILL: its process hangs", NOON - 7200)
+    job = replace(JOB, phase=Phase.DONE, phase_since=NOON - 7200, trouble=stuck)
+    lines = overview_of(replace(IDLE, jobs=(job,)), NOON)
+    assert lines[6] == "job 7  cleaning up for 2 h"
+    assert lines[8] == f"  {stuck.text} (since 10:00)"
+
+
+def test_what_a_release_takes_from_a_job():
+    """Said before it is done."""
+    assert loss_text(JOB, NOON) == (
+        "Job 7 was claimed 45 min ago, running for 41 min (decode/fit:1):"
+        " all of that is lost, it starts anew elsewhere."
+    )
+    uploading = replace(JOB, phase=Phase.STAGING_OUT, phase_since=NOON - 30)
+    assert loss_text(uploading, NOON) == (
+        "Job 7 is uploading outputs for 30 s: its container has ended, it is left to that."
+    )
+    assert [phase for phase in Phase if may_be_given_back(replace(JOB, phase=phase))] == [
+        Phase.STAGING_IN,
+        Phase.RUNNING,
+    ]
