@@ -126,6 +126,17 @@ def test_with_live_restore_the_container_lives_on(begin, dockerd, how):
         bench.finish()
 
 
+def test_with_live_restore_it_may_end_while_docker_is_away(begin, dockerd):
+    """Its shim keeps the exit code until somebody asks for it."""
+    with live_restore(dockerd):
+        bench = begin(then="touch /files/ended; exit 3")
+        dockerd.end(signal.SIGKILL)
+        (bench.files / "go").touch()
+        wait_for((bench.files / "ended").exists, "its end")
+        dockerd.start()
+        bench.finish(status="error", reason="exit code 3")
+
+
 def test_docker_restarts_while_the_agent_is_away_too(begin, dockerd):
     """Who reads its end never saw it run; the journal knows under which engine it did."""
     bench = begin()
