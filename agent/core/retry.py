@@ -10,6 +10,8 @@ from enum import Enum
 from agent.core.errors import HostTrouble, StorageTrouble
 
 LONGEST_RETRY_AFTER_S = 300.0
+OUTAGE_BUDGETS = 4
+"""For so many budgets of time all inputs of a job may be refused before it fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +71,10 @@ def then_for(
 
     `tried_s`: since its first attempt began. `refused_s`: since when it gets nothing but answers about itself
     (`is_inputs_own_fault`), None if the last was none. A storage that refuses others as well, and lets none
-    through, has an outage.
+    through, more likely has an outage; that is waited for, but not for ever.
     """
-    if not is_budget_spent(tried_s if refused_s is None else refused_s, delay_s, budget_s):
-        return Then.AGAIN
-    is_alone = refused_s is not None and (not company.refused or company.came_s < refused_s)
-    return Then.FAIL if is_alone else Then.LATER
+    if refused_s is None:
+        return Then.LATER if is_budget_spent(tried_s, delay_s, budget_s) else Then.AGAIN
+    is_alone = not company.refused or company.came_s < refused_s
+    limit_s = budget_s if is_alone else budget_s * OUTAGE_BUDGETS
+    return Then.FAIL if is_budget_spent(refused_s, delay_s, limit_s) else Then.AGAIN

@@ -123,7 +123,7 @@ def refuse(item):
 
 
 def test_what_is_refused_for_all_is_an_outage(clock):
-    """Every input answers 500: the storage is broken, not the job."""
+    """Every input answers 500: the storage is broken, not the job, and all is well when it works again."""
     meeting = threading.Barrier(2, timeout=LONG_S)
     tries = Counter()
 
@@ -131,10 +131,28 @@ def test_what_is_refused_for_all_is_an_outage(clock):
         tries[item] += 1
         if tries[item] == 2:  # the first answer is noted by now
             meeting.wait()
+            clock.now = 100.0
+        if tries[item] < 4:
+            refuse(item)
+        meeting.wait()
+
+    parallel(width=2, may_be_final=is_inputs_own_fault)(act, ["a", "b"])
+    assert tries == {"a": 4, "b": 4}
+
+
+def test_an_outage_that_does_not_end_fails_the_job(clock):
+    """Two folders are the only inputs: nobody waits for ever."""
+    meeting = threading.Barrier(2, timeout=LONG_S)
+    tries = Counter()
+
+    def act(item):
+        tries[item] += 1
+        if tries[item] == 2:
+            meeting.wait()
             clock.now = 1000.0
         refuse(item)
 
-    with pytest.raises(StorageTrouble, match="answers 500"):
+    with pytest.raises(JobFailed, match="answers 500"):
         parallel(width=2, may_be_final=is_inputs_own_fault)(act, ["a", "b"])
 
 

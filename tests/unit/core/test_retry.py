@@ -74,9 +74,10 @@ ALONE, AMONG_OTHERS, ONE_CAME = Company(), Company(2), Company(2, 5.0)
         (50, 50, 10, ALONE, Then.AGAIN),
         (950, 5, 10, ALONE, Then.AGAIN),  # one bad answer after a long download
         (95, 95, 10, ALONE, Then.FAIL),
-        (95, 95, 10, AMONG_OTHERS, Then.LATER),  # the storage refuses all there is
+        (95, 95, 10, AMONG_OTHERS, Then.AGAIN),  # the storage refuses all there is
+        (395, 395, 10, AMONG_OTHERS, Then.FAIL),  # and does not stop to
         (95, 95, 10, ONE_CAME, Then.FAIL),  # it works, but for these
-        (950, 95, 10, Company(2, 200.0), Then.LATER),  # one came, but that was before
+        (950, 95, 10, Company(2, 200.0), Then.AGAIN),  # one came, but that was before
     ],
 )
 def test_what_follows_a_failed_attempt(tried_s, refused_s, delay_s, company, then):
