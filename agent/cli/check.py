@@ -91,8 +91,11 @@ def folder_findings(settings: Settings) -> Iterator[Finding]:
             yield Finding("folders", State.FAILED, text, fix)
             continue
         text = f"{name}={folder}{made}: {size_of(free_bytes)} free"
-        if free_bytes < _LITTLE_SPACE_BYTES:
-            fix = f"make room, or set {name} to a folder on a larger disk"
+        fix = f"make room, or set {name} to a folder on a larger disk"
+        if free_bytes < settings.min_free_disk_gib * _GIB:
+            text = f"{text}, no job is taken (MIN_FREE_DISK_GIB={settings.min_free_disk_gib:g})"
+            yield Finding("folders", State.FAILED, text, fix)
+        elif free_bytes < _LITTLE_SPACE_BYTES:
             yield Finding("folders", State.WARNING, text, fix)
         else:
             yield Finding("folders", State.OK, text)

@@ -25,7 +25,8 @@ def look_at_disks(case: Case) -> Iterator[Finding]:
         uses["jobs"] = case.settings.path_host_base
     if case.engine is not None and case.engine.root:
         uses["images"] = Path(case.engine.root)
-    yield from map(disk_finding, host.disks_of(uses))
+    for disk in host.disks_of(uses):
+        yield disk_finding(disk, case.settings.min_free_disk_gib)
     jobs = case.settings.path_host_base
     try:
         with host.trial_folder(jobs) as folder:

@@ -55,15 +55,17 @@ class Disk:
     total_bytes: int
 
 
-def disk_finding(disk: Disk) -> Finding:
-    """Whether there is room for images and jobs."""
+def disk_finding(disk: Disk, min_free_gib: float) -> Finding:
+    """Whether there is room for images and jobs. `min_free_gib`: with less the agent takes none."""
     free_gib, total_gib = disk.free_bytes / _GIB, disk.total_bytes / _GIB
     where = f"{disk.source} ({disk.file_system})"
     text = f"{' and '.join(disk.uses)} on {where}: {_gib(free_gib)} of {_gib(total_gib)} free"
     fix = "make room (docker system df shows what Docker holds), or move them to a larger disk"
-    if free_gib < _TOO_LITTLE_GIB:
+    if free_gib < min_free_gib:
+        text = f"{text}, no job is taken (MIN_FREE_DISK_GIB={min_free_gib:g})"
+    if free_gib < max(min_free_gib, _TOO_LITTLE_GIB):
         return Finding("disk", State.FAILED, text, fix)
-    if free_gib < _LITTLE_GIB:
+    if free_gib < max(2 * min_free_gib, _LITTLE_GIB):
         return Finding("disk", State.WARNING, text, fix)
     return Finding("disk", State.OK, text)
 

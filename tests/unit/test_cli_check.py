@@ -61,6 +61,7 @@ def environ(mock, docker, tmp_path):
         "DECODE_PASSWORD": "worker1-password",
         "DECODE_STATE_DIR": str(tmp_path / "state"),
         "DECODE_DOCKER_HOST": docker,
+        "DECODE_MIN_FREE_DISK_GIB": "0",
     }
 
 
@@ -126,6 +127,13 @@ def test_all_is_well(mock, environ, tmp_path):
         ({"DECODE_API_URL": "http://127.0.0.1:9"}, "api", "failed", "Connection refused", "check API_URL"),
         ({"DECODE_API_URL": "http://127.0.0.1:9"}, "login", "skipped", "has to answer first", ""),
         ({"DECODE_DOCKER_HOST": "unix:///nowhere/s"}, "docker", "failed", "", "systemctl start docker"),
+        (
+            {"DECODE_MIN_FREE_DISK_GIB": "900000"},
+            "folders",
+            "failed",
+            "no job is taken (MIN_FREE_DISK_GIB=900000)",
+            "make room",
+        ),
         (
             {"DECODE_PATH_HOST_BASE": "/proc/jobs"},
             "folders",

@@ -46,19 +46,23 @@ def test_clock(ahead_s, is_kept, can_be_kept, state, text, repair):
 
 
 @pytest.mark.parametrize(
-    ("free_gib", "state", "text"),
+    ("free_gib", "min_gib", "state", "text"),
     [
-        (212, State.OK, "212 GiB of 900 GiB free"),
-        (20, State.OK, "20 GiB of"),
-        (19.9, State.WARNING, "20 GiB of"),
-        (2, State.WARNING, "2.0 GiB of"),
-        (1.9, State.FAILED, "1.9 GiB of"),
+        (212, 10, State.OK, "212 GiB of 900 GiB free"),
+        (20, 10, State.OK, "20 GiB of"),
+        (19.9, 10, State.WARNING, "20 GiB of"),
+        (10, 10, State.WARNING, "10 GiB of"),
+        (9.9, 10, State.FAILED, "9.9 GiB of 900 GiB free, no job is taken (MIN_FREE_DISK_GIB=10)"),
+        (99, 50, State.WARNING, "99 GiB of"),
+        (100, 50, State.OK, "100 GiB of"),
+        (2, 0, State.WARNING, "2.0 GiB of"),
+        (1.9, 0, State.FAILED, "1.9 GiB of"),
     ],
 )
-def test_disk(free_gib, state, text):
-    """Less than 20 GiB is a warning, less than 2 GiB a failure."""
+def test_disk(free_gib, min_gib, state, text):
+    """Less than the setting, or 2 GiB, is a failure; less than twice the setting, or 20 GiB, a warning."""
     disk = Disk(("state /s", "images /d"), "/dev/sda2", "ext4", int(free_gib * GIB), 900 * GIB)
-    found = disk_finding(disk)
+    found = disk_finding(disk, min_gib)
     assert found.state is state
     assert found.text.startswith("state /s and images /d on /dev/sda2 (ext4): ")
     assert text in found.text

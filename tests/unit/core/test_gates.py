@@ -34,6 +34,12 @@ def test_every_gate_says_why():
     assert set(closed) == set(Gate)
 
 
+def test_a_container_that_is_left_says_so_once_all_are_looked_through():
+    """Which one, and why nothing was done about it yet."""
+    left = Facts(False, "", False, left_over="the container decode-job-7 from before is left as it is: x")
+    assert closed_gates(left) == {Gate.LEFTOVERS: left.left_over}
+
+
 @pytest.mark.parametrize("mode", [mode for mode in Mode if mode is not Mode.TAKING])
 def test_the_owner_closes_the_gate(mode):
     """Paused, draining, leaving: no further job; none of it is a trouble."""
