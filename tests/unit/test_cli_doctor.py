@@ -16,9 +16,11 @@ from agent.adapters import host, host_systemd
 from agent.adapters.host_command import Ended
 from agent.cli import connect, doctor, doctor_repair, doctor_service, main
 from agent.cli.doctor_case import Case, Check
+from agent.cli.trial import SlotTrial
 from agent.core.doctor_sandbox import UnitReport
 from agent.core.errors import HostTrouble
 from agent.core.findings import Finding, Repair, State
+from agent.core.models import Gpu, Slot
 from mock_api.server import RunningMock
 from tests.engine_host import Dockerd, why_no_engine
 from tests.fakes.waiting import LONG_S, SOON_S
@@ -422,3 +424,44 @@ def test_a_machine_without_the_toolkit(capsys, gpus, monkeypatch, dockerd):
     monkeypatch.setenv("DECODE_DOCKER_HOST", dockerd.url)
     _, findings = examined(capsys)
     assert "container toolkit is missing" in about(findings, "gpu-job")[0].text
+
+
+# the self-test of a slot that rests
+
+
+def slot_with(*uuids):
+    return Slot(0, 1024, 1, tuple(Gpu(uuid, "RTX", "ada", 1024) for uuid in uuids))
+
+
+@pytest.mark.docker
+def test_a_slot_proves_itself(toolkit, tmp_path):
+    """By a container with a folder, and one that gets its GPU; nothing is left."""
+    _, daemon = toolkit
+    SlotTrial(daemon.url, tmp_path / "jobs")(slot_with("GPU-1111-aaaa"))
+    SlotTrial(daemon.url, tmp_path / "jobs")(slot_with())
+    assert not list(tmp_path.iterdir())
+    assert daemon.docker("ps", "--all", "--quiet") == ""
+    assert daemon.docker("images", "--quiet", "--filter", "label=decode-agent.selftest") == ""
+
+
+@pytest.mark.docker
+def test_a_slot_that_does_not_get_all_its_gpus_rests_on(toolkit, tmp_path):
+    """A container that runs is not enough."""
+    _, daemon = toolkit
+    with pytest.raises(HostTrouble, match="a container that asked for GPU-1, GPU-2 was given"):
+        SlotTrial(daemon.url, tmp_path)(slot_with("GPU-1", "GPU-2"))
+
+
+@pytest.mark.docker
+def test_a_slot_whose_docker_gives_no_gpu_rests_on(dockerd, tmp_path):
+    """It is said what is missing; without a GPU to give it would pass."""
+    trial = SlotTrial(dockerd.url, tmp_path)
+    trial(slot_with())
+    with pytest.raises(HostTrouble, match="NVIDIA's container toolkit is missing"):
+        trial(slot_with("GPU-1"))
+
+
+def test_a_slot_without_docker_rests_on(tmp_path):
+    """In its own words."""
+    with pytest.raises(HostTrouble, match="a test container cannot be run: Docker cannot be reached"):
+        SlotTrial(f"unix://{tmp_path}/nothing", tmp_path)(slot_with())
