@@ -86,6 +86,14 @@ def test_what_can_change_now_changes(lab):
     assert lab.reread().sentences == ()
 
 
+def test_what_concerns_the_disks_changes_now(lab):
+    """For the next look, and for the jobs begun from then on."""
+    lab.write(MIN_FREE_DISK_GIB="0.5", LEFTOVER_GRACE="1h")
+    renewed = lab.reread()
+    assert (renewed.options.min_free_bytes, renewed.options.leftover_grace_s) == (512 * 1024**2, 3600.0)
+    assert renewed.policy.min_free_bytes == 512 * 1024**2
+
+
 def test_what_waits_for_a_restart_is_said_until_then(lab):
     """It counts nowhere, and no secret is shown."""
     lab.write(API_URL="https://b", PASSWORD="new s3cret", TRANSFER_TIMEOUT="1h")
