@@ -77,4 +77,6 @@ class LogindInhibitor:
         if child.returncode > 0 and not self._is_refused:
             self._is_refused = True
             text = said.decode(errors="replace").strip()[:_TEXT_MAX_CHARS]
-            log.info("A shutdown will not wait for uploads, they go on after it: %s.", text or "refused")
+            log.info(
+                "logind holds no shutdown up for uploads (it needs polkit for that): %s.", text or "refused"
+            )
