@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from agent import __version__, cli
+from agent.cli import run
 from agent.core.errors import ConfigError, EngineTrouble
 
 
@@ -115,3 +116,24 @@ def test_whoever_reads_may_leave():
         )
     assert done.stderr == ""
     assert done.returncode == 1
+
+
+def test_an_error_that_ends_the_agent_is_in_its_log(monkeypatch, caplog):
+    """With its traceback, for the last door tells a person one line only; what was foreseen needs none."""
+
+    def fail(*_):
+        raise ZeroDivisionError
+
+    def refuse(*_):
+        raise ConfigError("STATE_DIR cannot be used")
+
+    monkeypatch.setattr(run, "run_agent", fail)
+    with pytest.raises(ZeroDivisionError):
+        run._live(None, None, None, None)
+    assert "The agent ends by an error; containers run on" in caplog.text
+    assert "Traceback" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr(run, "run_agent", refuse)
+    with pytest.raises(ConfigError):
+        run._live(None, None, None, None)
+    assert caplog.text == ""
