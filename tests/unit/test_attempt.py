@@ -271,6 +271,8 @@ def test_a_container_that_outlived_the_restart_is_under_the_new_life(lab):
     lab.resume(phase=Phase.RUNNING, container_started=True, attempts=1, life=OLD).run()
     ((word, details),) = lab.api.verdicts(7)
     assert (word, details.split(":")[0]) == (Word.ERROR, "exit code 137")
+    assert lab.engine.starts[NAME] == 0
+    assert lab.attempts == [(0, "")]
 
 
 def test_a_reboot_runs_it_again_whatever_it_said(lab):
@@ -428,6 +430,22 @@ def test_a_machine_that_cannot_start_it_gives_it_back(tmp_path, method, trouble)
     assert lab.api.said[-1] == (7, Word.QUEUED, reason)
     assert lab.attempts == [(0, reason)]
     assert lab.left() == ([], [], [])
+    lab.book.close()
+
+
+def test_a_full_disk_does_not_hinder_the_giving_back_twice(tmp_path):
+    """That the job goes back is written down as soon as there is room, with the reason it had."""
+    lab = Lab(tmp_path, host_patience_s=0.0)
+
+    def fail(*_, **__):
+        failing(lab.book, "save", [DiskTrouble("full")] * 3)
+        raise EngineTrouble("away")
+
+    lab.engine.ensure_image = fail
+    lab.resume().run()
+    reason = "this machine cannot run it: away"
+    assert lab.api.said[-1] == (7, Word.QUEUED, reason)
+    assert lab.attempts == [(0, reason)]
     lab.book.close()
 
 

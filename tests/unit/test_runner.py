@@ -64,9 +64,11 @@ def test_a_container_that_vanished_runs_again_from_the_start(world, journal, rec
     journal.save(started)
     folder = world.tools(journal).folder_of(7)
     folder.create()
-    folder.make(("output", "half-done"))
+    folder.make(("output",))
+    (world.path / "jobs/7/files/output/half.csv").write_text("half")
     assert run(world, journal, started, is_recovered=True) == [(Word.FINISHED, "")]
     assert world.engine.starts[NAME] == 1
+    assert "7/output/output/half.csv" not in world.api.uploads
 
 
 def test_a_container_that_vanishes_again_and_again_is_given_back(world, journal, record):
