@@ -37,6 +37,7 @@ from agent.ports import Progress
 
 log = logging.getLogger(__name__)
 
+_PING_S = 10.0
 _LOOK_AGAIN_S = 30.0  # a wait looks at the container itself this often, whatever the stream says
 _PAUSE_S = 0.1  # before it asks again after the stream ended for nothing
 _DEAD_WITHIN_S = 10.0  # after SIGKILL; dockerd itself waits as long
@@ -63,10 +64,13 @@ class DockerEngine:
         self._client.close()
 
     def ping(self) -> str:
-        """The engine's version, if it answers."""
+        """The engine's version, if it answers: soon, for who asks has other things to do."""
         with translated("asking for its version"):
             client = self._client()
-            says = client.version(api_version=False)
+            timeout_s = min(_PING_S, self._client.timeout_s)
+            answer = client.get(f"{client.base_url}/version", timeout=timeout_s)
+            answer.raise_for_status()
+            says = answer.json()
             if says.get("ApiVersion") != client.api_version:  # Docker was updated: agree anew
                 self._client.agree_anew()
             return str(says.get("Version"))

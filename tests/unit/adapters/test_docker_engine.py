@@ -11,6 +11,7 @@ import docker.errors
 import pytest
 import requests
 
+from agent.adapters import docker_engine
 from agent.adapters.docker_engine import DockerEngine
 from agent.adapters.docker_engine_errors import translated
 from agent.adapters.docker_engine_oom import OomWatch
@@ -359,6 +360,17 @@ def test_a_half_started_container_makes_room(server, engine):
     with pytest.raises(EngineTrouble, match="already exists"):
         engine.ensure_started(ContainerPlan(**PLAN))
     assert "/v1.41/containers/decode-job-7?v=True&link=False&force=True" in server.asked
+
+
+def test_a_ping_waits_less_than_other_calls(server, monkeypatch):
+    """The main thread pings, and has signals to obey."""
+    monkeypatch.setattr(docker_engine, "_PING_S", 0.2)
+    engine = impatient(server, timeout_s=int(LONG_S))
+    server.answers["/version"] = says_and_hangs(b"")
+    began = time.monotonic()
+    with pytest.raises(EngineTrouble, match="did not answer in time"):
+        engine.ping()
+    assert time.monotonic() - began < SOON_S
 
 
 def test_a_container_that_is_being_removed_is_gone_already(server, engine):
