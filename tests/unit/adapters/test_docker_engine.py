@@ -16,7 +16,7 @@ from agent.adapters.docker_engine import DockerEngine
 from agent.adapters.docker_engine_errors import translated
 from agent.adapters.docker_engine_oom import OomWatch
 from agent.core.engine_models import ContainerPlan, ImagePull
-from agent.core.errors import AgentError, DiskTrouble, EngineTrouble, JobFailed, Stopped
+from agent.core.errors import AgentError, DiskTrouble, EngineTrouble, JobFailed, Stopped, Unkillable
 from agent.core.stopping import Stop
 from tests.fakes.waiting import LONG_S, SOON_S, once, wait_until
 
@@ -360,6 +360,20 @@ def test_a_half_started_container_makes_room(server, engine):
     with pytest.raises(EngineTrouble, match="already exists"):
         engine.ensure_started(ContainerPlan(**PLAN))
     assert "/v1.41/containers/decode-job-7?v=True&link=False&force=True" in server.asked
+
+
+@pytest.mark.parametrize("answer", [ok(b""), refused(409, b'{"message": "x is not running"}')])
+@pytest.mark.parametrize("grace_s", [0.0, 0.1])
+def test_a_container_that_runs_on_whatever_docker_says_cannot_be_killed(
+    server, engine, monkeypatch, answer, grace_s
+):
+    """Later versions may wait less for its end than those that say so themselves."""
+    monkeypatch.setattr(docker_engine, "_DEAD_WITHIN_S", 0.2)
+    server.answers |= {"/json": ok(RUNNING), "/kill": answer, "/wait": says_and_hangs(STREAM)}
+    with pytest.raises(Unkillable, match="decode-job-7"):
+        engine.kill("decode-job-7", grace_s=grace_s)
+    signals = [path.partition("signal=")[2] for path in server.asked if "/kill" in path]
+    assert signals == (["SIGTERM", "SIGKILL"] if grace_s else ["SIGKILL"])
 
 
 def test_a_ping_waits_less_than_other_calls(server, monkeypatch):
