@@ -98,7 +98,7 @@ drop_job_folders() {
     local path
     for path in "$1"/*; do
         case $(basename "$path") in
-            *[!0-9]*) case $(basename "$path") in agent.db* | agent-id | agent.lock | jobs) drop "$path" ;; esac ;;
+            *[!0-9]*) case $(basename "$path") in agent.db* | agent.ballast | agent-id | agent.lock | jobs) drop "$path" ;; esac ;;
             *) drop "$path" ;;
         esac
     done

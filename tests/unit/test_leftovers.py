@@ -220,11 +220,15 @@ def test_a_lost_row_waits_for_the_api_but_not_for_ever(world, journal, leftovers
     journal.save(RECORD)
     break_rows(world)
     fail(monkeypatch, world.api, "status", ApiTrouble("500", status=500))
+    folder = leave_folder(world)
     leftovers.sweep(100.0, (), 0.0)
     (found_at,) = journal.lost().values()
+    assert folder.exists()
     monkeypatch.setattr("agent.leftovers.time", lambda: found_at + LOST_FOR_S)
-    leftovers.sweep(200.0, (), 0.0)
+    for now in (200.0, 300.0):
+        leftovers.sweep(now, (), 0.0)
     assert journal.lost() == {}
+    assert not folder.exists()
 
 
 def test_a_lost_row_with_a_container_goes_on(world, journal, leftovers, adopted):
