@@ -150,6 +150,26 @@ def test_a_job_that_is_closed_is_over(make, world, journal, falling):
     assert world.engine.starts[NAME] == 1
 
 
+def test_a_job_that_was_closed_as_its_thread_fell_is_over(make, world, journal, monkeypatch):
+    """The journal knows no such job any more: there is nothing to go on with."""
+    close, closed = journal.close_job, []
+
+    def close_and_fail(*args):
+        if not closed:
+            closed.append(close(*args))
+        raise ZeroDivisionError
+
+    daemon = make()
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "close_job", close_and_fail)
+        daemon.tick(100.0)
+        again_at = fallen(daemon)
+    daemon.tick(again_at)
+    assert len(daemon._crew) == 0
+    assert world.engine.starts[NAME] == 1
+    assert len(journal.history(10)) == 1
+
+
 def test_no_thread_for_a_job_that_was_claimed(make, world, journal, monkeypatch, caplog):
     """It is in the journal, so nothing can lose it, and is tried again; its slot takes nothing else."""
     world.api.queue["8"] = spec()
