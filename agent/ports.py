@@ -165,7 +165,7 @@ class Engine(Protocol):
         """
 
     def look(self, name: str) -> ContainerFact | None:
-        """What the engine knows of the container; None: nothing."""
+        """What the engine knows of the container; None: nothing. One that is being removed is waited for."""
 
     def activity(self, name: str) -> Activity:
         """What the container has done so far. `EngineTrouble` too if it does not run."""

@@ -121,11 +121,14 @@ class DockerEngine:
                     raise
 
     def look(self, name: str) -> ContainerFact | None:
-        """What the engine knows of the container; None: nothing, or that it is being removed."""
+        """What the engine knows of the container; None: nothing. One that is being removed is waited for."""
         with translated(f"looking at container {name}"), suppress(NotFound):
             details = self._client().inspect_container(name)
             if is_going(details):
-                return None
+                self._client().wait(name, timeout=self._client.timeout_s, condition="removed")
+                details = self._client().inspect_container(name)
+            if is_going(details):
+                raise EngineTrouble(f"container {name} is being removed")
             return replace(fact_of(details), age_s=machine.age_of(details) if self._is_local else None)
         return None
 

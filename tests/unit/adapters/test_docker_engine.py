@@ -387,15 +387,21 @@ def test_a_ping_waits_less_than_other_calls(server, monkeypatch):
     assert time.monotonic() - began < SOON_S
 
 
-def test_a_container_that_is_being_removed_is_gone_already(server, engine):
-    """Docker kills it on the way: nobody is to take that for its end."""
-    server.answers["/json"] = ok(RUNNING)
-    assert engine.look("decode-job-7") is not None
-    server.answers["/json"] = ok(RUNNING.replace(b'"running"', b'"removing"'))
+def test_a_container_that_is_being_removed_is_waited_for(server, engine):
+    """Docker kills it on the way: nobody is to take that for its end, nor it for gone before it is."""
+    gone = refused(404, b'{"message": "No such container"}')
+    removing = ok(RUNNING.replace(b'"running"', b'"removing"'))
+    server.answers |= {"/json": removing, "/wait": ok(b'{"StatusCode": 137}')}
+    with pytest.raises(EngineTrouble, match="decode-job-7 is being removed"):
+        engine.look("decode-job-7")
+
+    def end(line):
+        server.answers["/json"] = gone
+        line.sendall(ok(b'{"StatusCode": 137}'))
+
+    server.answers["/wait"] = end
     assert engine.look("decode-job-7") is None
-    server.answers["/wait"] = ok(b"{}")
-    with pytest.raises(EngineTrouble, match="there is no container decode-job-7"):
-        engine.wait("decode-job-7", timeout_s=LONG_S, stop=Stop())
+    assert "condition=removed" in server.asked[-2]
 
 
 def test_a_wait_whose_stream_ends_for_nothing_goes_on(server, engine):
