@@ -99,7 +99,7 @@ class World:
 
     def journal(self):
         """Open the journal; whoever does closes it."""
-        journal = SqliteJournal(self.path / "agent.db")
+        journal = SqliteJournal(self.path / "agent.db", ballast_bytes=0)
         self.engine.agent_id = journal.agent_id
         return journal
 
