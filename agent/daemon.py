@@ -215,7 +215,7 @@ class Daemon:
     def status(self) -> AgentStatus:
         """What the agent is doing now; any thread may ask."""
         now, looking, station = time(), self._looking, self._station
-        silent = station.heard.trouble(now)
+        silent = station.heard.trouble()
         is_free = bool(self._crew.free_of(self._slots))
         resting = () if Gate.RESTING in looking.gates else self._rests.troubles()
         return AgentStatus(

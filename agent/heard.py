@@ -1,7 +1,7 @@
 """The API as the whole agent hears it: who asks notes whether a good answer came."""
 
 from collections.abc import Callable
-from time import time
+from time import monotonic, time
 from typing import Any, TypeVar
 
 from agent.core.errors import AccountTrouble, ApiTrouble, JobFailed, JobGone
@@ -22,12 +22,13 @@ class HeardApi:
         self._api = api
         self.heard_at: float | None = None
         self._failing: Trouble | None = None
+        self._failing_at = 0.0  # monotonic: the time of day may jump
         self._is_refused = False
 
-    def trouble(self, now: float) -> Trouble | None:
+    def trouble(self) -> Trouble | None:
         """Why the API is in the way, if it is: the account is refused, or no answer came for a while."""
         failing = self._failing
-        if failing is None or not (self._is_refused or now - failing.since > QUIET_S):
+        if failing is None or not (self._is_refused or monotonic() - self._failing_at > QUIET_S):
             return None
         return failing
 
@@ -73,4 +74,5 @@ class HeardApi:
     def _note_failure(self, text: str, *, is_refused: bool) -> None:
         failing = self._failing
         self._is_refused = is_refused
+        self._failing_at = self._failing_at if failing else monotonic()
         self._failing = Trouble(text, failing.since if failing else time())

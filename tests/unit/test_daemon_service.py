@@ -156,7 +156,7 @@ def test_outages_are_no_reason_for_a_restart(make, world, service, monkeypatch):
     monkeypatch.setattr(world.api, "claim", fail)
     daemon.tick(300.0)
     assert daemon.status().troubles == ()
-    world.heard._failing = replace(world.heard._failing, since=1000.0)
+    world.heard._failing_at -= 1000.0
     (trouble,) = daemon.status().troubles
     assert trouble.text == "no good answer from the API: no connection"
     service.said.clear()
