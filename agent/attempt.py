@@ -79,7 +79,7 @@ class Attempt:
                 self._folder.remove()
                 engine.remove(name)
             case Move.END:
-                self._log.warning("Container %s was started again by somebody; ending it.", name)
+                self._log.warning("Container %s runs although its job is over; ending it.", name)
                 engine.kill(name, grace_s=self._tools.policy.stop_grace_s)
             case Move.BLOCKED:
                 self._refuse(fact)
@@ -172,7 +172,7 @@ class Attempt:
         then = "giving the job back" if after.phase is Phase.REPORTING else "starting anew"
         self._log.warning("Not the job's fault: %s; %s.", reason, then)
         self._blame = reason
-        self._seen = None
+        self._seen = self._least_free = None
         return after
 
     def _stuck(self, record: Record, trouble: Unkillable) -> Record:

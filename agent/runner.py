@@ -90,6 +90,7 @@ class Runner:
         troubles = surprises = 0
         since: float | None = None
         while True:
+            knew = self._is_over()
             try:
                 self.track.note()
                 self._guard(act)
@@ -113,7 +114,7 @@ class Runner:
                     return self._give_up(error, may_give_up=may_give_up)
             else:
                 return None
-            if self._wait(delay_s):
+            if self._wait(delay_s, knew=knew):
                 raise Stopped("asked to stop")
 
     def _guard(self, act: Callable[[], None]) -> None:
@@ -148,10 +149,13 @@ class Runner:
         self._persist(lambda: self._save(after(self.record, reason)), may_give_up=False)
         self._attempted(reason)
 
-    def _wait(self, delay_s: float) -> bool:
-        """Sleep; True if the agent stops. News that the job is gone ends the sleep, not the work."""
-        is_over = self._pulse.gone.is_set() or self._wanted_back
-        (self._agent_stop if is_over else self._stop).wait(delay_s)
+    def _is_over(self) -> bool:
+        """Whether the job is gone, or wanted back."""
+        return self._pulse.gone.is_set() or bool(self._wanted_back)
+
+    def _wait(self, delay_s: float, *, knew: bool) -> bool:
+        """Sleep; True if the agent stops. News that the job is over ends the sleep of who did not know."""
+        (self._agent_stop if knew else self._stop).wait(delay_s)
         return self._agent_stop.is_set()
 
     def _save(self, record: Record) -> None:

@@ -656,3 +656,32 @@ def test_a_job_that_somebody_else_runs_is_not_taken_from_them(lab):
     lab.resume(**RECORDS["returning"]).run()
     assert lab.api.said == []
     assert lab.left() == ([], [], [])
+
+
+def test_release_in_the_last_moment_before_a_sleep_is_no_later_for_it(tmp_path):
+    """The trouble is known, the sleep has not begun: it does not."""
+    lab = Lab(tmp_path, backoff=replace(World(tmp_path).policy.backoff, base_s=1e6, cap_s=1e6))
+    failing(lab.engine, "ensure_started", [EngineTrouble("away")])
+    runner = lab.resume()
+    hinder = runner.track.hinder
+    runner.track.hinder = lambda text: (hinder(text), runner.release("wanted"))
+    runner.run()
+    assert lab.api.said[-1] == (7, Word.QUEUED, "wanted")
+    lab.book.close()
+
+
+def test_a_release_that_cannot_be_written_down_does_not_spin(tmp_path):
+    """It is tried again at its own pace, until the agent stops."""
+    lab = Lab(tmp_path, backoff=replace(World(tmp_path).policy.backoff, base_s=1e6, cap_s=1e6))
+    lab.engine.scripts[7] = Script(None)
+    runner = lab.resume()
+    thread = in_thread(runner.run)
+    wait_until(lambda: runner.record.container_started)
+    tries = []
+    lab.book.save = lambda record: tries.append(record) or (_ for _ in ()).throw(DiskTrouble("full"))
+    assert runner.release("wanted") is True
+    wait_until(lambda: runner.track.status().trouble)
+    lab.stop.set()
+    join(thread)
+    assert len(tries) <= 2
+    lab.book.close()
