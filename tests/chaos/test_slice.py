@@ -1,7 +1,6 @@
-"""A slice of chaos for every run of the tests; `python -m tests.chaos` makes longer ones."""
+"""A slice of chaos for every run of the tests; `python -m tests.chaos` makes longer ones with new seeds."""
 
 import os
-import random
 import time
 
 import pytest
@@ -10,6 +9,9 @@ from tests.chaos.campaign import Campaign, table_of
 from tests.engine_host import why_no_engine
 
 MINUTES = float(os.environ.get("DECODE_CHAOS_MINUTES", "10"))
+USUAL_SEED = 21
+"""The storms of every run of the tests are the same; the moments at which they hit are not."""
+
 _SLOWEST_STORM_S = 600
 _SET_UP_S = 300
 
@@ -20,7 +22,7 @@ _SET_UP_S = 300
 def test_nothing_is_lost_in_storms(need, tell):
     """Whatever happens to agent, containers, dockerd, API, storage and disk: the books balance."""
     need(why_no_engine())
-    seed = int(os.environ.get("DECODE_CHAOS_SEED", random.SystemRandom().randrange(1 << 31)))
+    seed = int(os.environ.get("DECODE_CHAOS_SEED", USUAL_SEED))
     lines = [f"chaos with seed {seed}"]
     total = Campaign(seed, lines.append).run(lambda so_far: time.time() - so_far.began_at < 60 * MINUTES)
     lines.append(table_of(total, f"DECODE_CHAOS_SEED={seed} ./tests/run tests/chaos"))
