@@ -18,6 +18,7 @@ from tests.e2e.service_secrets import PASSWORD, planted, secret_life
 pytestmark = [pytest.mark.host, pytest.mark.docker]
 
 MAIN, API_AWAY, DOCKER_AWAY = "main", "API away", "Docker away"
+HELD_UP = "The machine goes down: outputs on their way out get 30 s."
 ROLES = [(MAIN, Kind.BOOKWORM), (MAIN, Kind.TRIXIE), (API_AWAY, Kind.BOOKWORM), (DOCKER_AWAY, Kind.TRIXIE)]
 
 
@@ -255,19 +256,51 @@ def test_no_secret_is_anywhere(hosts, disclosed):
     on_each(hosts, tell)
 
 
-def test_a_reboot_ends_a_job_with_one_verdict(hosts):
-    """In order or by a power cut: the service comes up by itself and tells what became of the job."""
+def test_a_reboot_is_not_the_jobs_fault(hosts):
+    """In order or by a power cut: the service comes up by itself and runs the job again, to one verdict."""
 
     def tell(host):
         for how in (ServiceHost.power_off, ServiceHost.cut_power):
             job_id, _ = host.start_job()
+            held_up = messages(host).count(HELD_UP)
             host.reboot(how)
             host.await_true(lambda: host.station.is_active, "the service is up")
+            runs = f"Container decode-job-{job_id} runs."
+            host.await_true(
+                lambda job_id=job_id, runs=runs: (
+                    sum(runs in one for one in messages(host, f"JOB_ID={job_id}")) == 2
+                ),
+                "its second attempt",
+            )
+            assert messages(host).count(HELD_UP) == held_up
+            host.let_go(job_id)
             host.await_true(lambda job_id=job_id: host.verdicts(job_id), "it is over")
-            # Its container did not survive the machine, and nobody may say that it did.
-            assert host.verdicts(job_id) == ["error"]
+            assert host.verdicts(job_id) == ["finished"]
             assert len(host.mock.mails(job_id)) == 1
-            assert host.verdicts(host.do_a_job()) == ["finished"]
+
+    on_each(hosts, tell)
+
+
+def test_a_shutdown_waits_for_an_upload(hosts):
+    """It is delivered first; one that takes too long goes on after the boot."""
+    size_bytes = 600_000
+
+    def tell(host):
+        for delivered, bytes_per_s in (([], 600), (["finished"], 60_000)):
+            slow = host.mock.fault("slow", "POST", "^/decode-data", times=None, bytes_per_s=bytes_per_s)
+            job_id = host.station.submit(f"head -c {size_bytes} /dev/zero > /files/output/result")
+            match = f"JOB_ID={job_id}"
+            host.await_true(
+                lambda match=match: any("Phase STAGING_OUT" in one for one in messages(host, match)),
+                "uploads",
+            )
+            held_up = messages(host).count(HELD_UP)
+            host.reboot(ServiceHost.power_off)
+            assert host.verdicts(job_id) == delivered
+            assert messages(host).count(HELD_UP) == held_up + 1
+            host.mock.state.faults.remove(slow)
+            host.await_true(lambda job_id=job_id: host.verdicts(job_id) == ["finished"], "it is delivered")
+            assert len(host.mock.output(job_id, "output/result")) == size_bytes
 
     on_each(hosts, tell)
 

@@ -13,6 +13,7 @@ from agent.core.status import (
     Mode,
     Trouble,
     health_of,
+    is_delivering,
     line_of,
     troubles_of,
 )
@@ -150,3 +151,11 @@ def test_a_trouble_that_goes_on_keeps_its_beginning():
     third = troubles_of(second, {"engine": "other words", "disk": "b"}, 300.0)
     assert second == {"engine": Trouble("other words", 100.0)}
     assert third == {"engine": Trouble("other words", 100.0), "disk": Trouble("b", 300.0)}
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_who_delivers(phase):
+    """Outputs or a verdict are on their way, and nothing is in the way: that can be waited for."""
+    job = JobStatus(7, phase, 0, (), "", 0.0, 0.0)
+    assert is_delivering(job) == (phase in {Phase.STAGING_OUT, Phase.REPORTING})
+    assert not is_delivering(replace(job, trouble=Trouble("the storage is away", 0.0)))
