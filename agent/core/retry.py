@@ -70,11 +70,13 @@ def then_for(
     """What to do about an item that failed once more, and would be tried again after `delay_s`.
 
     `tried_s`: since its first attempt began. `refused_s`: since when it gets nothing but answers about itself
-    (`is_inputs_own_fault`), None if the last was none. A storage that refuses others as well, and lets none
-    through, more likely has an outage; that is waited for, but not for ever.
+    (`is_inputs_own_fault`), None if the last was none. A storage that lets nothing else through, because it
+    refuses the others as well or because there are none, may have an outage; that is waited for, but not for
+    ever.
     """
     if refused_s is None:
         return Then.LATER if is_budget_spent(tried_s, delay_s, budget_s) else Then.AGAIN
-    is_alone = not company.refused or company.came_s < refused_s
+    has_come = company.came_s < math.inf
+    is_alone = company.came_s < refused_s or (has_come and not company.refused)
     limit_s = budget_s if is_alone else budget_s * OUTAGE_BUDGETS
     return Then.FAIL if is_budget_spent(refused_s, delay_s, limit_s) else Then.AGAIN

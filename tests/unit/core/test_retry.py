@@ -61,7 +61,7 @@ def test_only_an_answer_about_the_file_itself_fails_the_job(trouble, is_own):
     assert is_inputs_own_fault(trouble) is is_own
 
 
-ALONE, AMONG_OTHERS, ONE_CAME = Company(), Company(2), Company(2, 5.0)
+ALONE, AMONG_OTHERS, ONE_CAME, ALL_CAME = Company(), Company(2), Company(2, 5.0), Company(0, 200.0)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,9 @@ ALONE, AMONG_OTHERS, ONE_CAME = Company(), Company(2), Company(2, 5.0)
         (95, None, 10, ONE_CAME, Then.LATER),
         (50, 50, 10, ALONE, Then.AGAIN),
         (950, 5, 10, ALONE, Then.AGAIN),  # one bad answer after a long download
-        (95, 95, 10, ALONE, Then.FAIL),
+        (95, 95, 10, ALONE, Then.AGAIN),  # nothing tells the file from the storage
+        (395, 395, 10, ALONE, Then.FAIL),
+        (95, 95, 10, ALL_CAME, Then.FAIL),
         (95, 95, 10, AMONG_OTHERS, Then.AGAIN),  # the storage refuses all there is
         (395, 395, 10, AMONG_OTHERS, Then.FAIL),  # and does not stop to
         (95, 95, 10, ONE_CAME, Then.FAIL),  # it works, but for these
@@ -81,5 +83,5 @@ ALONE, AMONG_OTHERS, ONE_CAME = Company(), Company(2), Company(2, 5.0)
     ],
 )
 def test_what_follows_a_failed_attempt(tried_s, refused_s, delay_s, company, then):
-    """A file that alone is refused for a whole budget is the job's fault, what hits all is an outage."""
+    """A file refused for a whole budget while others come is the job's fault; else it may be an outage."""
     assert then_for(tried_s, refused_s, delay_s, 100, company) is then
