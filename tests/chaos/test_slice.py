@@ -9,7 +9,7 @@ from tests.chaos.campaign import Campaign, table_of
 from tests.engine_host import why_no_engine
 
 MINUTES = float(os.environ.get("DECODE_CHAOS_MINUTES", "10"))
-USUAL_SEED = 21
+USUAL_SEED = 48
 """The storms of every run of the tests are the same; the moments at which they hit are not."""
 
 _SLOWEST_STORM_S = 600
