@@ -32,15 +32,22 @@ _SERVER_ERROR = 500
 
 
 class Pulse:
-    """One job's sign of life. `gone` sets once for all that the job is not ours any more."""
+    """One job's sign of life. `gone` sets once for all that the job is not ours any more.
 
-    def __init__(self, job_id: int, word: Word | None, api: JobApi, interval_s: float) -> None:
+    With `asks_first` the API is asked before the first beat whether the job is over: a journal that lost its
+    end does not know of its verdict, and a beat after that would bring the job back to life.
+    """
+
+    def __init__(
+        self, job_id: int, word: Word | None, api: JobApi, interval_s: float, *, asks_first: bool = False
+    ) -> None:
         self.job_id = job_id
         self.gone = Stop()
         self.due_at = 0.0
         self._word = word
         self._api = api
         self._interval_s = interval_s
+        self._asks_first = asks_first
         self._log = JobLog(log, job_id)
         self._errors = 0
         self._sending = threading.Lock()
@@ -69,6 +76,7 @@ class Pulse:
                 self.due_at = float("inf")
                 return
             try:
+                self._check_is_not_over()
                 self._api.say(self.job_id, word)
             except JobGone:
                 self._mark_gone()
@@ -78,6 +86,12 @@ class Pulse:
                 self._note_trouble(trouble)
             else:
                 self._note_success(now, word)
+
+    def _check_is_not_over(self) -> None:
+        """`error` is no proof: the API says that too, of a job that it has not heard of for too long."""
+        if self._asks_first and self._api.status(self.job_id) is Word.FINISHED:
+            raise JobGone("its verdict has been said")
+        self._asks_first = False
 
     def ask(self) -> None:
         """Ask the API for the job's state, because it answered 5xx; raises nothing."""
@@ -168,9 +182,9 @@ class Heartbeat:
             return SignOfLife(self._thread.name, self._seen_at, 0.0, "it should run: it has ended")
         return SignOfLife(self._thread.name, seen_at, BEAT_LIMIT_S, "telling the API that jobs live")
 
-    def add(self, job_id: int, word: Word | None) -> Pulse:
+    def add(self, job_id: int, word: Word | None, *, asks_first: bool = False) -> Pulse:
         """A pulse for this job, its first beat at once."""
-        pulse = Pulse(job_id, word, self._api, self._interval_s)
+        pulse = Pulse(job_id, word, self._api, self._interval_s, asks_first=asks_first)
         with self._changed:
             self._pulses[job_id] = pulse
             self._wake()

@@ -58,7 +58,8 @@ class Runner:
         self._turning = threading.Lock()
         self._log = JobLog(log, record.job_id)
         # A fresh job speaks once it is in the journal: what was never written down was never ours to lose.
-        self._pulse = heartbeat.add(record.job_id, word_of(record.phase) if is_recovered else None)
+        word = word_of(record.phase) if is_recovered else None
+        self._pulse = heartbeat.add(record.job_id, word, asks_first=is_recovered)
         tools = replace(tools, progress=self.track)
         self._work = Work(tools, slot, self._pulse, self._stop, self._save, self.track)
 

@@ -15,15 +15,21 @@ from tests.fakes.waiting import LONG_S, wait_until
 
 
 class BadDay(FakeApi):
-    """Answers the next `bad` PUTs with 500 and no effect."""
+    """Answers the next `bad` PUTs, and with `is_away` every question, with 500 and no effect."""
 
     bad = 0
+    is_away = False
 
     def say(self, job_id, word, details=""):
         if self.bad:
             self.bad -= 1
             raise ApiTrouble("500", status=500)
         super().say(job_id, word, details)
+
+    def status(self, job_id):
+        if self.is_away:
+            raise ApiTrouble("500", status=500)
+        return super().status(job_id)
 
 
 @pytest.fixture
@@ -95,6 +101,39 @@ def test_404_is_sticky(api, pulse):
     pulse.beat(2000.0)
     assert pulse.gone.is_set()
     assert api.said == []
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (Word.FINISHED, []),  # a journal that lost its end: a beat would bring the job back to life
+        (Word.ERROR, [Word.RUNNING] * 2),  # the API says that too, of a job that it has not heard of
+        (Word.QUEUED, [Word.RUNNING] * 2),  # timed out, and ours until somebody else claims it
+    ],
+)
+def test_a_job_from_the_journal_is_asked_for_first(api, state, said):
+    """Nothing is said about a job that has its verdict; the others are asked for once."""
+    api.states[7] = state
+    pulse = Pulse(7, Word.RUNNING, api, 30.0, asks_first=True)
+    pulse.beat(0.0)
+    api.states[7] = Word.FINISHED
+    pulse.beat(30.0)
+    assert words(api) == said
+    assert pulse.gone.is_set() is (state is Word.FINISHED)
+
+
+def test_asking_first_is_tried_until_it_is_answered(api):
+    """No beat goes out unasked because the question failed."""
+    api.states[7] = Word.FINISHED
+    pulse = Pulse(7, Word.RUNNING, api, 30.0, asks_first=True)
+    api.is_away = True
+    pulse.beat(0.0)
+    assert not pulse.gone.is_set()
+    assert pulse.due_at == RETRY_S
+    api.is_away = False
+    pulse.beat(10.0)
+    assert words(api) == []
+    assert pulse.gone.is_set()
 
 
 def test_repeated_500_asks_for_the_state(api, pulse):

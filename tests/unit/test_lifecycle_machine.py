@@ -110,8 +110,8 @@ class MovedEngine(FakeEngine):
 class BeatingHeartbeat(Heartbeat):
     """Beats in the thread that asks, so that every run is like the other."""
 
-    def add(self, job_id, word):
-        pulse = super().add(job_id, word)
+    def add(self, job_id, word, *, asks_first=False):
+        pulse = super().add(job_id, word, asks_first=asks_first)
         pulse.beat(0.0)
 
         def confirm(stop, _note):

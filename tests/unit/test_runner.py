@@ -71,6 +71,16 @@ def test_a_container_that_vanished_runs_again_from_the_start(world, journal, rec
     assert "7/output/output/half.csv" not in world.api.uploads
 
 
+def test_a_journal_that_lost_its_end_brings_no_job_back_to_life(world, journal, record):
+    """A power cut took the last lines: the verdict was said, and nothing is said after it."""
+    stale = replace(record, phase=Phase.STAGING_OUT, container_started=True, attempts=1)
+    journal.save(stale)
+    world.api.states[7] = Word.FINISHED
+    assert run(world, journal, stale, is_recovered=True) == []
+    assert world.api.said == []
+    assert journal.active() == []
+
+
 def test_a_container_that_vanishes_again_and_again_is_given_back(world, journal, record):
     """Not for ever here, and not as the job's error."""
     started = replace(record, phase=Phase.RUNNING, container_started=True, attempts=MAX_ATTEMPTS)

@@ -33,8 +33,8 @@ def spec(*, image=IMAGE, down=None):
 class InlineHeartbeat(Heartbeat):
     """Beats in the thread that changes a word, so that every run is like the other."""
 
-    def add(self, job_id, word):
-        pulse = super().add(job_id, word)
+    def add(self, job_id, word, *, asks_first=False):
+        pulse = super().add(job_id, word, asks_first=asks_first)
         pulse.beat(0.0)
         return pulse
 
