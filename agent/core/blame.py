@@ -10,6 +10,9 @@ DISK_FULL = "no space left on device"
 FULL_FLOOR_BYTES = 64 * 1024 * 1024
 """With less the disk counts as full even where the settings ask for no free space."""
 
+NOTHING_LEFT_BYTES = 16 * 1024 * 1024
+"""With less whatever a program writes may fail, and not every program says why it ended."""
+
 _TAIL_MAX_CHARS = 16 * 1024
 _ENDED_BY_ENGINE = {137, 143, 255}
 """SIGKILL, SIGTERM, and what the engine writes down when it never learnt the code."""
@@ -60,10 +63,11 @@ def _restart(scene: Scene) -> str:
     before, now = scene.life or EngineLife(), scene.engine.life
     if before.boot and now.boot and before.boot != now.boot:
         return "the machine was started anew while its container ran"
-    is_same = not before.start or not now.start or before.start == now.start
-    if is_same or scene.engine.keeps_containers:
+    if not before.start or not now.start or before.start == now.start:
         return ""
-    if scene.ended.code in _ENDED_BY_ENGINE or scene.saw_running:
+    # One that keeps containers ends those all the same that are started while it goes down.
+    is_engines = scene.ended.code in _ENDED_BY_ENGINE
+    if is_engines or (scene.saw_running and not scene.engine.keeps_containers):
         return "the container engine was started anew while its container ran"
     return ""
 
@@ -76,8 +80,11 @@ def _lost_gpu(scene: Scene, said: str) -> str:
 
 def _full_disk(scene: Scene, said: str) -> str:
     """A job may also fill its own /dev/shm or quota, so the machine's disk must really be full."""
-    if not scene.ended.code or DISK_FULL not in said:
+    has_said_so = DISK_FULL in said
+    limit = max(scene.min_free_bytes, FULL_FLOOR_BYTES) if has_said_so else NOTHING_LEFT_BYTES
+    if not scene.ended.code:
         return ""
-    if scene.free_bytes is not None and scene.free_bytes < max(scene.min_free_bytes, FULL_FLOOR_BYTES):
+    if scene.free_bytes is not None and scene.free_bytes < limit:
         return "the machine's disk was full"
-    return "" if scene.was_there else "the machine's disk may have been full while the agent was away"
+    may_have_been = has_said_so and not scene.was_there
+    return "the machine's disk may have been full while the agent was away" if may_have_been else ""

@@ -24,7 +24,7 @@ _MALFORMED = re.compile(r"invalid reference format|repository name must|invalid 
 _NO_IMAGE = re.compile(r"no such image", re.IGNORECASE)
 _NO_COMMAND = re.compile(r"no command specified", re.IGNORECASE)
 
-_HALF_STARTED = re.compile(r"\btask [0-9a-f]+: already exists")
+_HALF_STARTED = re.compile(r"\btask [0-9a-f]+: already exists|\bid already in use\b")
 # runc names what it tried to run; a missing runtime, shim or docker-init is the host's fault.
 _NOT_STARTED = re.compile(
     r"(?:starting container process caused|unable to start container process|during container init)"
@@ -112,7 +112,8 @@ def start_fault(doing: str, message: str) -> AgentError:
 def is_half_started(message: str) -> bool:
     """Whether a container can never be started: dockerd was killed while it started it.
 
-    It has forgotten so, containerd has not: "task …: already exists". Seen with Docker 20.10 and SIGKILL.
+    It has forgotten so, containerd has not, of the task or of the container: "task …: already exists", "id
+    already in use". Seen with Docker 20.10 and SIGKILL.
     """
     return _HALF_STARTED.search(message) is not None
 

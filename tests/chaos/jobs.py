@@ -61,7 +61,7 @@ def make_job(plan: JobPlan) -> ChaosJob:
             body = f"trap '' TERM; {body}"
         case JobKind.MADE:
             lines = draw.randint(10, 20_000)
-            body = f"sleep {plan.runs_s:.2f}; seq 1 {lines} > /files/output/made || exit 9"
+            body = f"sleep {plan.runs_s:.2f}; seq 1 {lines} | cat > /files/output/made || exit 9"
             content = "".join(f"{number}\n" for number in range(1, lines + 1))
             outputs = {"output/made": hash_of(content.encode())}
         case JobKind.QUICK | JobKind.HOSTILE | JobKind.MANY | JobKind.LARGE:

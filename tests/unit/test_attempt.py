@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from agent.core.adoption import record_from
+from agent.core.blame import NOTHING_LEFT_BYTES
 from agent.core.container import LABEL_NOTE
 from agent.core.engine_models import ContainerExit, ContainerFact, ContainerStatus, EngineLife, ImagePull
 from agent.core.errors import ApiTrouble, DiskTrouble, EngineTrouble, JobGone, Unkillable
@@ -382,7 +383,7 @@ def test_a_disk_too_full_for_the_log_of_another_end_is_waited_for(lab):
     lab.put(Found.EXITED, 1)
     lab.engine._logs[NAME] = b"no such file\n"
     failing(lab.engine, "save_log", [DiskTrouble("no space")] * 3)
-    lab.free_bytes = 0
+    lab.free_bytes = NOTHING_LEFT_BYTES
     lab.resume(phase=Phase.RUNNING, container_started=True, attempts=1, life=NEW).run()
     assert lab.api.verdicts(7) == [(Word.ERROR, "exit code 1\nend of the log:\nno such file")]
 

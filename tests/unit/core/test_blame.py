@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.core.blame import FULL_FLOOR_BYTES, Scene, blame_of
+from agent.core.blame import FULL_FLOOR_BYTES, NOTHING_LEFT_BYTES, Scene, blame_of
 from agent.core.engine_models import ContainerExit, EngineInfo, EngineLife
 
 GIB = 1024**3
@@ -47,9 +47,10 @@ def test_a_reboot_ends_every_container(code, keeps, saw_running):
         (139, False, False, ""),
         (0, False, True, ENGINE),
         (1, False, True, ENGINE),
-        (137, True, True, ""),
-        (255, True, False, ""),
+        (143, True, False, ENGINE),  # started while the engine went down
+        (255, True, False, ENGINE),
         (0, True, True, ""),
+        (1, True, True, ""),
     ],
 )
 def test_a_restart_of_the_engine(code, keeps, saw_running, blame):
@@ -136,7 +137,9 @@ FULL_LOG = "OSError: [Errno 28] No space left on device"
         (1, FULL_LOG, 0, 0, True),
         (1, FULL_LOG, FULL_FLOOR_BYTES, 0, False),
         (1, FULL_LOG, None, 10 * GIB, False),
-        (1, "segmentation fault", 0, 10 * GIB, False),
+        (1, "segmentation fault", NOTHING_LEFT_BYTES, 10 * GIB, False),
+        (1, "", NOTHING_LEFT_BYTES - 1, 0, True),  # not every program says why
+        (0, "", 0, 10 * GIB, False),
         (0, FULL_LOG, 0, 10 * GIB, False),
     ],
 )

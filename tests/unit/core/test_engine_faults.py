@@ -241,5 +241,6 @@ def test_the_cause_is_what_lies_at_the_bottom():
 def test_a_half_started_container():
     """Only what containerd says of its task counts: a name that is taken is another matter."""
     assert faults.is_half_started(f"task {'0f' * 32}: already exists")
+    assert faults.is_half_started("id already in use")
     assert not faults.is_half_started('the container name "/decode-job-7" is already in use')
     assert not faults.is_half_started("network decode already exists")
