@@ -120,7 +120,7 @@ class Attempt:
             ended = watch.until_end(self._record, fact)
         except Unkillable as trouble:
             return self._stuck(self._record, trouble)
-        scene = self._scene(self._record, ended, plan)
+        scene = replace(self._scene(self._record, ended, plan), lost_sight=watch.lost_sight)
         try:
             self._save_log(plan.name)
         except DiskTrouble:  # what fills the disk may be this job's: if that ended it, it goes

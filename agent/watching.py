@@ -31,7 +31,8 @@ _TROUBLES_MAX = 5  # in a row, each after an answer: then it is no outage
 class Watch:
     """One job's container; `save` keeps what must be known before it is ended.
 
-    Docker being away, hung or restarted is sat out here, as long as the container is there afterwards.
+    Docker being away, hung or restarted is sat out here, as long as the container is there afterwards;
+    `lost_sight` says whether that was so.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Watch:
         self._log = log
         self._save = save
         self._gpu_uuids = gpu_uuids
+        self.lost_sight = False
         self._still: stall.Stillness | None = None
         self._is_stalled = False
 
@@ -119,6 +121,7 @@ class Watch:
 
     def _sit_out(self, name: str, trouble: EngineTrouble, *, is_last: bool) -> None:
         """Return when Docker answers and still has the container; raise the trouble if it has not."""
+        self.lost_sight = True
         self._track.hinder(str(trouble))
         if is_last:
             raise trouble

@@ -14,8 +14,11 @@ NOTHING_LEFT_BYTES = 16 * 1024 * 1024
 """With less whatever a program writes may fail, and not every program says why it ended."""
 
 _TAIL_MAX_CHARS = 16 * 1024
-_ENDED_BY_ENGINE = {137, 143, 255}
-"""SIGKILL, SIGTERM, and what the engine writes down when it never learnt the code."""
+_NEVER_LEARNT = 255
+"""What the engine writes down when it never learnt the code."""
+
+_ENDED_BY_ENGINE = {137, 143, _NEVER_LEARNT}
+"""The others: SIGKILL and SIGTERM."""
 
 # What the driver's libraries say of a GPU that went away under a running container: NVIDIA's
 # nvidia-container-toolkit#48 (a reload of systemd takes the GPU from it), #1227, nvidia-docker#1553 and the
@@ -33,15 +36,17 @@ class Scene:
 
     `life`: that of the engine when the container was seen running last, None if nobody knows; `engine`: what
     it says of itself now. `saw_running`: this process saw the container run under `life`, and has waited for
-    its end since. `was_there`: this process began the attempt or saw it run, so that it knows how full the
-    disk was. `ending`: why the agent itself ended it. `free_bytes`: None where it cannot be known;
-    `min_free_bytes`: with less the disk counts as full.
+    its end since. `lost_sight`: the engine did not answer for a while of that. `was_there`: this process
+    began the attempt or saw it run, so that it knows how full the disk was. `ending`: why the agent itself
+    ended it. `free_bytes`: None where it cannot be known; `min_free_bytes`: with less the disk counts as
+    full.
     """
 
     ended: ContainerExit
     engine: EngineInfo
     life: EngineLife | None = None
     saw_running: bool = False
+    lost_sight: bool = False
     was_there: bool = True
     ending: str = ""
     has_gpu: bool = False
@@ -63,7 +68,12 @@ def _restart(scene: Scene) -> str:
     before, now = scene.life or EngineLife(), scene.engine.life
     if before.boot and now.boot and before.boot != now.boot:
         return "the machine was started anew while its container ran"
-    if not before.start or not now.start or before.start == now.start:
+    if not before.start or not now.start:
+        return ""
+    is_known = scene.saw_running and not scene.lost_sight
+    if scene.engine.keeps_containers and scene.ended.code == _NEVER_LEARNT and not is_known:
+        return "the container engine lost its container"  # its start has no new name where others lived on
+    if before.start == now.start:
         return ""
     # One that keeps containers ends those all the same that are started while it goes down.
     is_engines = scene.ended.code in _ENDED_BY_ENGINE

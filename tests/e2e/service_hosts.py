@@ -80,10 +80,14 @@ class ServiceHost:
     def start_job(self, **submission: Any) -> tuple[str, str]:
         """A job that runs until it is let go, and the id of its container, which runs."""
         job_id = self.station.submit(UNTIL_LET_GO, **submission)
+        self.await_running(job_id)
+        return job_id, self.station.container_id(job_id)
+
+    def await_running(self, job_id: str) -> None:
+        """Wait until the job's container runs."""
         template = "--format '{{.State.Running}}'"
         ask = f"docker inspect {template} decode-job-{job_id}"
         self.await_true(lambda: self.run(ask, check=False).stdout.strip() == "true", f"job {job_id} runs")
-        return job_id, self.station.container_id(job_id)
 
     def let_go(self, job_id: str) -> None:
         """Let a job of `start_job` end by itself."""

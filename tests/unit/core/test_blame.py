@@ -10,6 +10,7 @@ from agent.core.engine_models import ContainerExit, EngineInfo, EngineLife
 GIB = 1024**3
 A, B = EngineLife("boot-1", "start-1"), EngineLife("boot-1", "start-2")
 REBOOTED = EngineLife("boot-2", "start-2")
+LOST = "the container engine lost its container"
 ENGINE = "the container engine was started anew while its container ran"
 MACHINE = "the machine was started anew while its container ran"
 
@@ -48,7 +49,7 @@ def test_a_reboot_ends_every_container(code, keeps, saw_running):
         (0, False, True, ENGINE),
         (1, False, True, ENGINE),
         (143, True, False, ENGINE),  # started while the engine went down
-        (255, True, False, ENGINE),
+        (255, True, False, LOST),
         (0, True, True, ""),
         (1, True, True, ""),
     ],
@@ -56,6 +57,23 @@ def test_a_reboot_ends_every_container(code, keeps, saw_running):
 def test_a_restart_of_the_engine(code, keeps, saw_running, blame):
     """It kills what it does not keep; a code of its own may come from before, if nobody watched."""
     assert blame_of(scene(code, A, B, keeps=keeps, saw_running=saw_running)) == blame
+
+
+@pytest.mark.parametrize(
+    ("code", "keeps", "saw_running", "lost_sight", "blame"),
+    [
+        (255, True, False, False, LOST),  # nobody watched
+        (255, True, True, True, LOST),
+        (255, True, True, False, ""),  # a program may say that itself
+        (255, False, False, True, ""),  # its start would have another name
+        (137, True, False, True, ""),
+        (1, True, False, True, ""),
+    ],
+)
+def test_an_engine_that_lost_one_of_those_it_keeps(code, keeps, saw_running, lost_sight, blame):
+    """Killed and started again it may find some and not others, and has no new name then."""
+    one = scene(code, A, A, keeps=keeps, saw_running=saw_running, lost_sight=lost_sight)
+    assert blame_of(one) == blame
 
 
 @pytest.mark.parametrize(
