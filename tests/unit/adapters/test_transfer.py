@@ -30,7 +30,7 @@ def classes_of(module) -> list[type[Exception]]:
     found = {
         value for value in vars(module).values() if inspect.isclass(value) and issubclass(value, Exception)
     }
-    return sorted((cls for cls in found if not issubclass(cls, Warning)), key=lambda cls: cls.__name__)
+    return sorted((cls for cls in found if not issubclass(cls, Warning)), key=str)
 
 
 HTTP = [cls for cls in classes_of(http.client) if issubclass(cls, http.client.HTTPException)]
