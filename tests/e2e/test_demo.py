@@ -25,10 +25,18 @@ def install(*options):
 
 
 def leftovers():
-    """Processes, network links, mounts and folders of a demo on this machine."""
-    processes = subprocess.run(["ps", "-e", "-o", "args="], capture_output=True, text=True, check=True)
+    """Processes, network links, mounts and folders of a demo on this machine.
+
+    Other tests may run one on a booted host meanwhile: its processes are in a namespace of their own.
+    """
+    here = str(Path("/proc/self/ns/mnt").readlink())
+    listed = subprocess.run(["ps", "-e", "-o", "mntns=,args="], capture_output=True, text=True, check=True)
     return [
-        *(line for line in processes.stdout.splitlines() if f"{CACHE}/demo" in line),
+        *(
+            line
+            for line in listed.stdout.splitlines()
+            if f"{CACHE}/demo" in line and f"mnt:[{line.split()[0]}]" == here
+        ),
         *(line for line in Path("/proc/self/mounts").read_text().splitlines() if f"{CACHE}/demo" in line),
         *Path("/sys/class/net").glob("decode-demo*"),
         *CACHE.glob("demo.????????"),
